@@ -1,0 +1,162 @@
+package secret
+
+import (
+	"encoding/binary"
+	"sync"
+	"unsafe"
+)
+
+// Level says how well the memory of a secret is protected, from best to least.
+type Level string
+
+const (
+	// LevelMemfdSecret is pages from memfd_secret(2), out of reach of the kernel's own mappings and of ptrace, and locked.
+	LevelMemfdSecret Level = "memfd_secret"
+	// LevelLocked is private pages that are locked into RAM and, on Linux, left out of core dumps and forked children.
+	LevelLocked Level = "locked"
+	// LevelHeap is memory that may be swapped out. It is still outside the Go heap where the system has pages to map.
+	LevelHeap Level = "heap"
+)
+
+// ProtectionLevel reports the level that a secret of up to 80 bytes gets when it is created next. The answer can age:
+// the lock limit is shared with the rest of the process, and a larger secret needs more of it. The Level method of a
+// Secret says what that one got.
+func ProtectionLevel() Level {
+	return shared.probe()
+}
+
+// shared is the arena of the process. EXP-RELIABLE-8002 asks for no global state, so that nothing depends on who came
+// first and tests do not disturb each other; here is nothing to configure and nothing to find: see the package
+// documentation.
+//
+//nolint:gochecknoglobals // pages and the lock limit are the process's, as the Go heap is
+var shared arena
+
+// Slot sizes of the shared chunks, canary included. A larger slot gets a mapping of its own. 160 holds a token of up to
+// 80 bytes with its verifier: 10,000 of them fit into 1.6 MiB.
+//
+//nolint:gochecknoglobals // a constant table
+var slotSizes = [...]int{64, 160, 256, 512, 1024, 2048, 4096}
+
+const (
+	tokenClass = 1 // the index of 160 above
+	canarySize = 16
+	maxChunk   = 64 << 10
+)
+
+// arena hands out zeroed slots of mapped memory. The zero arena is ready to use.
+type arena struct {
+	mu        sync.Mutex
+	classes   [len(slotSizes)]class
+	seed      [2]uint64 // of the canaries; drawn with the first chunk
+	live      int       // slots in use
+	regions   int       // mappings in existence
+	corrupted int       // slots whose canary was gone when they were freed
+}
+
+// class is the chunks of one slot size.
+type class struct {
+	partial []*chunk // those with a free slot
+	bytes   int      // of all chunks
+}
+
+// chunk is one mapping that is cut into slots of one size.
+type chunk struct {
+	region region
+	class  *class // nil if the chunk is for one large slot
+	size   int    // of a slot
+	slots  int
+	free   []int // indices of the slots that are not in use, all of them zero
+	pos    int   // index in class.partial, or -1
+}
+
+// block is a slot that somebody owns. mem leaves the canary out.
+type block struct {
+	chunk *chunk
+	slot  int
+	mem   []byte
+}
+
+func (b block) level() Level { return b.chunk.region.level }
+
+// classOf returns the index of the smallest slot size with room for n bytes and a canary, or len(slotSizes).
+func classOf(n int) int {
+	for i, size := range slotSizes {
+		if n <= size-canarySize {
+			return i
+		}
+	}
+	return len(slotSizes)
+}
+
+// alloc returns a slot of at least n zero bytes, 0 < n <= MaxSize and a bit. Errors match ErrNoMemory.
+func (a *arena) alloc(n int) (block, error) {
+	a.mu.Lock()
+	b, err := a.takeLocked(n)
+	a.mu.Unlock()
+	if err != nil {
+		return block{}, err
+	}
+	want, have := a.canary(b), b.canaryBytes()
+	binary.NativeEndian.PutUint64(have, want[0])
+	binary.NativeEndian.PutUint64(have[8:], want[1])
+	return b, nil
+}
+
+// free checks the canary, wipes the slot and takes it back. It does all of it even when it returns ErrCorrupted.
+func (a *arena) free(b block) error {
+	want, have := a.canary(b), b.canaryBytes()
+	intact := binary.NativeEndian.Uint64(have) == want[0] && binary.NativeEndian.Uint64(have[8:]) == want[1]
+	// Before the slot can be anybody else's, and outside the lock.
+	Wipe(b.mem[:b.chunk.size])
+
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.live--
+	a.giveLocked(b)
+	if !intact {
+		a.corrupted++
+		return ErrCorrupted
+	}
+	return nil
+}
+
+// shrink moves the first n bytes of b, which are all that is not zero, to a smaller slot if there is a size for them.
+func (a *arena) shrink(b block, n int) (block, error) {
+	i := classOf(n)
+	if i == len(slotSizes) || slotSizes[i] >= b.chunk.size {
+		return b, nil
+	}
+	small, err := a.alloc(n)
+	if err != nil {
+		return b, nil //nolint:nilerr // a slot that is too large is no reason to refuse
+	}
+	if small.level() == LevelHeap && b.level() != LevelHeap {
+		return b, a.free(small) // locked is worth more than small
+	}
+	copy(small.mem, b.mem[:n])
+	return small, a.free(b)
+}
+
+// probe returns the level of the next small slot, and makes sure that there is one.
+func (a *arena) probe() Level {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c, err := a.partialLocked(tokenClass)
+	if err != nil {
+		return LevelHeap
+	}
+	return c.region.level
+}
+
+// canary returns what belongs at the end of b: a random number of this process, mixed with the address so that a canary
+// copied from another slot is wrong.
+func (a *arena) canary(b block) [2]uint64 {
+	addr := uint64(uintptr(unsafe.Pointer(unsafe.SliceData(b.mem)))) //nolint:gosec // a number, not converted back
+	return [2]uint64{a.seed[0] ^ addr, a.seed[1]}
+}
+
+// canaryBytes is where the canary of b is: right behind what the owner may use.
+func (b block) canaryBytes() []byte {
+	return b.mem[len(b.mem):b.chunk.size]
+}

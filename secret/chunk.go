@@ -1,0 +1,136 @@
+package secret
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"os"
+)
+
+// takeLocked takes a slot of at least n bytes out of its chunk.
+func (a *arena) takeLocked(n int) (block, error) {
+	c, err := a.chunkLocked(n)
+	if err != nil {
+		return block{}, err
+	}
+	last := len(c.free) - 1
+	slot := c.free[last]
+	c.free = c.free[:last]
+	if last == 0 && c.class != nil {
+		c.class.drop(c)
+	}
+	a.live++
+	start := slot * c.size
+	end := start + c.size
+	return block{chunk: c, slot: slot, mem: c.region.data[start : end-canarySize : end]}, nil
+}
+
+// chunkLocked returns a chunk with a free slot for n bytes.
+func (a *arena) chunkLocked(n int) (*chunk, error) {
+	if i := classOf(n); i < len(slotSizes) {
+		return a.partialLocked(i)
+	}
+	page := os.Getpagesize()
+	size := (n + canarySize + page - 1) / page * page
+	return a.mapLocked(size, size, nil)
+}
+
+// partialLocked returns a chunk of class i with a free slot, a locked one if it has one.
+func (a *arena) partialLocked(i int) (*chunk, error) {
+	cl := &a.classes[i]
+	for _, c := range cl.partial {
+		if c.region.level != LevelHeap {
+			return c, nil
+		}
+	}
+	if len(cl.partial) > 0 {
+		return cl.partial[0], nil
+	}
+	// Doubling saves the lock limit for few secrets and mappings for many.
+	c, err := a.mapLocked(min(max(cl.bytes, os.Getpagesize()), maxChunk), slotSizes[i], cl)
+	if err != nil {
+		return nil, err
+	}
+	cl.bytes += len(c.region.data)
+	cl.add(c)
+	return c, nil
+}
+
+// mapLocked maps a chunk of size bytes, or of one page if that can be locked and size cannot.
+func (a *arena) mapLocked(size, slotSize int, cl *class) (*chunk, error) {
+	if a.regions == 0 && a.seed == [2]uint64{} {
+		var seed [16]byte
+		_, _ = rand.Read(seed[:]) // never returns an error: crypto/rand
+		a.seed = [2]uint64{binary.NativeEndian.Uint64(seed[:]), binary.NativeEndian.Uint64(seed[8:])}
+	}
+	r, err := newRegion(size)
+	if err != nil {
+		return nil, err
+	}
+	if cl != nil && r.level == LevelHeap && size > os.Getpagesize() {
+		r = orLockedPage(r)
+	}
+	a.regions++
+	c := &chunk{region: r, class: cl, size: slotSize, pos: -1}
+	for i := len(r.data)/slotSize - 1; i >= 0; i-- {
+		c.free = append(c.free, i)
+	}
+	c.slots = len(c.free)
+	return c, nil
+}
+
+// orLockedPage returns one locked page in place of r, or r if the lock limit has no room even for that.
+func orLockedPage(r region) region {
+	page, err := newRegion(os.Getpagesize())
+	if err != nil {
+		return r
+	}
+	if page.level == LevelHeap {
+		page.release()
+		return r
+	}
+	r.release()
+	return page
+}
+
+// giveLocked takes a wiped slot back.
+func (a *arena) giveLocked(b block) {
+	c := b.chunk
+	c.free = append(c.free, b.slot)
+	if c.class != nil && c.pos < 0 {
+		c.class.add(c)
+	}
+	// One empty chunk of a class stays, so that a lone secret that comes and goes does not map pages each time.
+	if len(c.free) < c.slots || c.class != nil && c.class.onlyEmpty(c) {
+		return
+	}
+	if c.class != nil {
+		c.class.drop(c)
+		c.class.bytes -= len(c.region.data)
+	}
+	a.regions--
+	c.region.release()
+}
+
+func (cl *class) add(c *chunk) {
+	c.pos = len(cl.partial)
+	cl.partial = append(cl.partial, c)
+}
+
+func (cl *class) drop(c *chunk) {
+	last := len(cl.partial) - 1
+	moved := cl.partial[last]
+	cl.partial[c.pos] = moved
+	moved.pos = c.pos
+	cl.partial[last] = nil
+	cl.partial = cl.partial[:last]
+	c.pos = -1
+}
+
+func (cl *class) onlyEmpty(c *chunk) bool {
+	for _, other := range cl.partial {
+		if other != c && len(other.free) == other.slots {
+			return false
+		}
+	}
+	return true
+}
