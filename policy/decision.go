@@ -1,5 +1,7 @@
 package policy
 
+import "encoding/json"
+
 // Decision is the verdict of a policy. The zero Decision denies, and only an [Engine] can make one that allows.
 type Decision struct {
 	allow       bool
@@ -44,4 +46,19 @@ type Obligations struct {
 	MaxBytes  int64  // refuse content longer than this, before trimming
 	MinLength int64  // refuse content shorter than this, after trimming
 	MinMemory Memory // refuse to load into less protected memory; "" is any
+}
+
+// MarshalJSON gives the shape of the policy's result.
+func (d Decision) MarshalJSON() ([]byte, error) {
+	reasons := make([]map[string]string, len(d.Reasons))
+	for i, r := range d.Reasons {
+		reasons[i] = map[string]string{"code": r.Code, "message": r.Message, "severity": string(r.Severity), "fix": r.Fix}
+	}
+	return json.Marshal(map[string]any{
+		"allow": d.allow, "reasons": reasons, "grants": append([]string{}, d.Grants...),
+		"obligations": map[string]any{
+			"max_bytes": d.Obligations.MaxBytes, "min_length": d.Obligations.MinLength,
+			"min_memory": d.Obligations.MinMemory,
+		},
+	})
 }

@@ -1,3 +1,9 @@
+// Package policy decides who may load which secret. It runs an OPA policy that was compiled to WebAssembly, in wazero,
+// inside a sandbox of its own: the guest sees a typed request as JSON, its own data and nothing else, pays for every
+// instruction, and whatever it answers that is not a well-formed allow is a denial.
+//
+// A policy gets names and metadata, never a secret: a verdict cannot leak one. [Default] runs the embedded rules over
+// grants; [Open] runs a [Bundle]. This package imports neither OPA nor net/http: policy/rego, for tools, compiles Rego.
 package policy
 
 // Action is what the service wants to do with a resource.

@@ -1,0 +1,280 @@
+package policy
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+)
+
+// The ABI of OPA's Wasm modules, version 1.2 and later: https://www.openpolicyagent.org/docs/wasm#abi-versions.
+
+const (
+	abiMajor    = 1
+	abiMinMinor = 2 // brought opa_eval, the one-call evaluation
+	formatJSON  = 0
+)
+
+// instance is one guest with its parsed data, ready to decide. It is used by one goroutine at a time and thrown away
+// after anything but a clean result.
+type instance struct {
+	mod    api.Module
+	memory *guestMemory
+	budget budget
+	ctx    guestContext
+	fuel   api.MutableGlobal
+	stack  api.MutableGlobal
+	eval   api.Function
+
+	limits      Limits
+	data        uint32 // address of the parsed data
+	heap        uint32 // first free byte behind it
+	entrypoints map[string]uint32
+	args        [7]uint64
+	input       []byte
+}
+
+// newInstance instantiates the guest and parses data into it. Everything that the guest runs here is metered too.
+func newInstance(ctx context.Context, rt wazero.Runtime, code wazero.CompiledModule, data []byte, limits Limits) (*instance, error) {
+	i := &instance{limits: limits, memory: &guestMemory{limit: uint64(limits.DataBytes)}} //nolint:gosec // G115: positive
+	i.ctx = guestContext{inst: i}
+	i.arm(ctx, true)
+	allocator := experimental.MemoryAllocatorFunc(func(uint64, uint64) experimental.LinearMemory { return i.memory })
+	mod, err := rt.InstantiateModule(experimental.WithMemoryAllocator(&i.ctx, allocator), code,
+		wazero.NewModuleConfig().WithName("").WithStartFunctions())
+	if err != nil {
+		return nil, i.explain(err)
+	}
+	i.mod = mod
+	if err := i.prepare(data); err != nil {
+		i.close()
+		return nil, i.explain(err)
+	}
+	i.memory.limit = uint64(len(i.memory.buf)) + uint64(limits.GrowthBytes) //nolint:gosec // G115: positive
+	return i, nil
+}
+
+// arm gives the instance a fresh budget: that of loading, or that of one decision.
+func (i *instance) arm(ctx context.Context, loading bool) {
+	i.ctx.Context = ctx
+	d, fuel := i.limits.Deadline, i.limits.Fuel
+	if loading {
+		// Time bounds loading: what data costs to parse grows with it, and the data has its own limit.
+		d, fuel = i.limits.LoadingBudget, 1<<62
+	}
+	i.memory.denied = false
+	i.budget.arm(ctx, d, fuel)
+	if i.fuel != nil {
+		i.fuel.Set(fuelSlice)
+		i.stack.Set(uint64(i.limits.StackBytes)) //nolint:gosec // G115: positive
+	}
+}
+
+func (i *instance) prepare(data []byte) error {
+	var ok [2]bool
+	i.fuel, ok[0] = i.mod.ExportedGlobal(exportFuel).(api.MutableGlobal)
+	i.stack, ok[1] = i.mod.ExportedGlobal(exportStack).(api.MutableGlobal)
+	if !ok[0] || !ok[1] {
+		return errors.New("the metering is missing")
+	}
+	if err := i.checkABI(); err != nil {
+		return err
+	}
+	if err := i.refuseBuiltins(); err != nil {
+		return err
+	}
+	if err := i.readEntrypoints(); err != nil {
+		return err
+	}
+	if err := i.parseData(data); err != nil {
+		return err
+	}
+	i.eval = i.mod.ExportedFunction("opa_eval")
+	return i.expect("opa_eval", i.eval, 7, 1)
+}
+
+func (i *instance) checkABI() error {
+	major, minor := i.mod.ExportedGlobal("opa_wasm_abi_version"), i.mod.ExportedGlobal("opa_wasm_abi_minor_version")
+	if major == nil || minor == nil {
+		return errors.New("not compiled by OPA: no ABI version is exported")
+	}
+	if major.Get() != abiMajor || uint32(minor.Get()) < abiMinMinor { //nolint:gosec // G115: an i32
+		return fmt.Errorf("ABI version %d.%d is not supported, 1.%d or later is", uint32(major.Get()), uint32(minor.Get()), abiMinMinor) //nolint:gosec // G115
+	}
+	return nil
+}
+
+// refuseBuiltins fails for a policy that needs a function of the host, naming each.
+func (i *instance) refuseBuiltins() error {
+	needs, err := i.namedNumbers("builtins")
+	if err != nil || len(needs) == 0 {
+		return err
+	}
+	var names []string
+	for name := range needs {
+		names = append(names, fmt.Sprintf("%.64q", name))
+	}
+	slices.Sort(names)
+	return fmt.Errorf("needs builtins that no service offers: %.512s", strings.Join(names, ", "))
+}
+
+func (i *instance) readEntrypoints() error {
+	var err error
+	if i.entrypoints, err = i.namedNumbers("entrypoints"); err != nil {
+		return err
+	}
+	for _, name := range []string{EntrypointDecision, EntrypointMayAsk} {
+		if _, ok := i.entrypoints[name]; !ok {
+			return fmt.Errorf("entrypoint %q is missing", name)
+		}
+	}
+	return nil
+}
+
+// namedNumbers calls a function without parameters that returns an object of numbers.
+func (i *instance) namedNumbers(function string) (map[string]uint32, error) {
+	value, err := i.call(function)
+	if err != nil {
+		return nil, err
+	}
+	text, err := i.call("opa_json_dump", value)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := i.result(text)
+	if err != nil {
+		return nil, err
+	}
+	var m map[string]uint32
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return nil, fmt.Errorf("%s() did not return names with numbers", function)
+	}
+	return m, nil
+}
+
+func (i *instance) parseData(data []byte) error {
+	at, err := i.call("opa_malloc", uint32(len(data))) //nolint:gosec // G115: the bundle bounds it
+	if err != nil {
+		return err
+	}
+	if !i.mod.Memory().Write(at, data) {
+		return errors.New("opa_malloc returned an address outside the memory")
+	}
+	if i.data, err = i.call("opa_json_parse", at, uint32(len(data))); err != nil { //nolint:gosec // G115
+		return err
+	}
+	if i.data == 0 {
+		return errors.New("the guest cannot parse data.json")
+	}
+	i.heap, err = i.call("opa_heap_ptr_get")
+	return err
+}
+
+// call runs an exported function on i32 values. Only preparation uses it: evaluation keeps its handle.
+func (i *instance) call(function string, args ...uint32) (uint32, error) {
+	fn := i.mod.ExportedFunction(function)
+	if err := i.expect(function, fn, len(args), 1); err != nil {
+		return 0, err
+	}
+	stack := make([]uint64, max(1, len(args)))
+	for k, a := range args {
+		stack[k] = uint64(a)
+	}
+	if err := fn.CallWithStack(&i.ctx, stack); err != nil {
+		return 0, err
+	}
+	return uint32(stack[0]), i.budget.stop //nolint:gosec // G115: an i32
+}
+
+// expect checks that a function is there with so many i32 parameters and results.
+func (i *instance) expect(name string, fn api.Function, params, results int) error {
+	if fn == nil {
+		return fmt.Errorf("the ABI function %q is missing", name)
+	}
+	i32s := func(types []api.ValueType, n int) bool {
+		return bytes.Equal(types, bytes.Repeat([]byte{api.ValueTypeI32}, n))
+	}
+	if d := fn.Definition(); !i32s(d.ParamTypes(), params) || !i32s(d.ResultTypes(), results) {
+		return fmt.Errorf("the ABI function %q has the wrong type", name)
+	}
+	return nil
+}
+
+// evaluate runs an entrypoint on the input in i.input. What it returns lies in guest memory: it must be used up before
+// the next call. After an error the instance must be closed.
+func (i *instance) evaluate(ctx context.Context, entrypoint string) ([]byte, error) {
+	i.arm(ctx, false)
+	n := uint32(len(i.input)) //nolint:gosec // G115: at most Limits.InputBytes
+	mem := i.mod.Memory()
+	if end, size := uint64(i.heap)+uint64(n), uint64(mem.Size()); end > size {
+		pages := uint32((end - size + pageBytes - 1) / pageBytes) //nolint:gosec // G115: both are below 2^32
+		if _, ok := mem.Grow(pages); !ok {
+			return nil, i.explain(errors.New("no memory for the input"))
+		}
+	}
+	if !mem.Write(i.heap, i.input) {
+		return nil, i.explain(errors.New("the heap lies outside the memory"))
+	}
+	// opa_eval(reserved, entrypoint, data, input, input length, heap, format) returns the address of a string.
+	i.args = [7]uint64{
+		0, uint64(i.entrypoints[entrypoint]), uint64(i.data), uint64(i.heap), uint64(n), uint64(i.heap + n), formatJSON,
+	}
+	if err := i.eval.CallWithStack(&i.ctx, i.args[:]); err != nil {
+		return nil, i.explain(err)
+	}
+	if i.budget.stop != nil {
+		return nil, i.explain(nil)
+	}
+	raw, err := i.result(uint32(i.args[0])) //nolint:gosec // G115: an i32
+	if err != nil {
+		return nil, i.explain(err)
+	}
+	return raw, nil
+}
+
+// result is the NUL-terminated string at an address, bounded.
+func (i *instance) result(at uint32) ([]byte, error) {
+	most := uint32(i.limits.ResultBytes) //nolint:gosec // G115: at most 4 MiB
+	b, ok := window(i.mod.Memory(), at, most+1)
+	if !ok {
+		return nil, errors.New("the result lies outside the memory")
+	}
+	n := bytes.IndexByte(b, 0)
+	if n < 0 {
+		return nil, fmt.Errorf("%w: the result is longer than %d bytes", ErrLimit, most)
+	}
+	return b[:n], nil
+}
+
+// explain says why the guest failed: a limit, its own abort, or a trap. wazero's error holds a stack trace with names
+// of the guest's choosing, so only its first line is kept.
+func (i *instance) explain(err error) error {
+	switch {
+	case i.memory.denied:
+		return fmt.Errorf("%w: the memory is used up", ErrLimit)
+	case i.budget.stop != nil:
+		return i.budget.stop
+	case i.stack != nil && int32(i.stack.Get()) < 0: //nolint:gosec // G115: an i32
+		return fmt.Errorf("%w: the call stack is used up", ErrLimit)
+	case errors.Is(err, ErrLimit) || errors.Is(err, ErrEvaluation):
+		return err
+	}
+	first, _, _ := strings.Cut(err.Error(), "\n")
+	if strings.HasSuffix(first, "stack overflow") { // the interpreter's own bound, in frames, can come before ours
+		return fmt.Errorf("%w: the call stack is used up", ErrLimit)
+	}
+	return fmt.Errorf("%w: %.200q", ErrEvaluation, first)
+}
+
+func (i *instance) close() {
+	if i.mod != nil {
+		_ = i.mod.Close(context.Background()) // closing a module without WASI has nothing that can fail
+	}
+}

@@ -1,0 +1,190 @@
+package policy
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+)
+
+// This file holds every function that a guest can reach. Together with the memory allocator at its end it is the
+// whole attack surface of the host towards a policy: no WASI, no clock, no randomness, no network, no files.
+
+// budget is what one call into a guest may still use. It belongs to one instance and is used by one goroutine.
+type budget struct {
+	ctx      context.Context //nolint:containedctx // the guest calls back without one of ours
+	deadline time.Time
+	fuel     int64 // not yet granted
+	refills  int
+	stop     error // why the guest was stopped; once set, no fuel is granted any more
+}
+
+func (b *budget) arm(ctx context.Context, d time.Duration, fuel int64) {
+	*b = budget{ctx: ctx, deadline: time.Now().Add(d), fuel: fuel - fuelSlice}
+}
+
+// refill decides whether a guest whose slice is used up may go on.
+func (b *budget) refill() bool {
+	switch {
+	case b.stop != nil:
+	case b.ctx.Err() != nil:
+		b.stop = b.ctx.Err()
+	case time.Now().After(b.deadline):
+		b.stop = fmt.Errorf("%w: the deadline has passed", ErrLimit)
+	case b.fuel <= 0:
+		b.stop = fmt.Errorf("%w: the fuel is used up", ErrLimit)
+	default:
+		b.fuel -= fuelSlice
+		b.refills++
+	}
+	return b.stop == nil
+}
+
+// instanceKey finds the instance in the context that wazero hands to host functions.
+type instanceKey struct{}
+
+// guestContext carries an instance without an allocation for each call.
+type guestContext struct {
+	context.Context //nolint:containedctx // it is one
+	inst            *instance
+}
+
+func (g *guestContext) Value(key any) any {
+	if key == (instanceKey{}) {
+		return g.inst
+	}
+	return g.Context.Value(key)
+}
+
+func fromContext(ctx context.Context) *instance {
+	inst, _ := ctx.Value(instanceKey{}).(*instance)
+	return inst
+}
+
+// instantiateHost gives the runtime the modules that guests import from.
+func instantiateHost(ctx context.Context, rt wazero.Runtime) error {
+	env := rt.NewHostModuleBuilder(envModule)
+	for name, s := range hostImports {
+		params := bytes.Repeat([]byte{api.ValueTypeI32}, s.params)
+		results := bytes.Repeat([]byte{api.ValueTypeI32}, s.results)
+		env.NewFunctionBuilder().WithGoModuleFunction(hostFunction(name), params, results).Export(name)
+	}
+	if _, err := env.Instantiate(ctx); err != nil {
+		return fmt.Errorf("instantiate host functions: %w", err)
+	}
+	engine := rt.NewHostModuleBuilder(hookModule).NewFunctionBuilder()
+	b := engine.WithGoModuleFunction(api.GoModuleFunc(refillHook), nil, []api.ValueType{api.ValueTypeI32}).Export(hookName)
+	if _, err := b.Instantiate(ctx); err != nil {
+		return fmt.Errorf("instantiate the meter: %w", err)
+	}
+	return nil
+}
+
+// refillHook is called by the metering code when the fuel global is below zero. Its result stops the guest unless 0.
+func refillHook(ctx context.Context, m api.Module, stack []uint64) {
+	stack[0] = 1
+	inst := fromContext(ctx)
+	if inst == nil || !inst.budget.refill() {
+		return
+	}
+	fuel, ok := m.ExportedGlobal(exportFuel).(api.MutableGlobal)
+	if !ok {
+		return
+	}
+	// What the last payment overdrew is taken from the new slice, so that no instruction is free.
+	granted := int64(fuel.Get()) + fuelSlice //nolint:gosec // G115: the global is a signed number
+	for granted < 0 && inst.budget.refill() {
+		granted += fuelSlice
+	}
+	if granted < 0 {
+		return
+	}
+	fuel.Set(uint64(granted))
+	stack[0] = 0
+}
+
+func hostFunction(name string) api.GoModuleFunc {
+	switch name {
+	case "opa_abort":
+		return abort
+	case "opa_println":
+		return func(context.Context, api.Module, []uint64) {} // what print() writes goes nowhere
+	default:
+		return refuseBuiltin
+	}
+}
+
+// maxAbortText bounds what an error repeats of a guest's own words.
+const maxAbortText = 256
+
+// abort stops the guest. It has no way to unwind wazero's stack but a panic, which this library does not use; instead
+// it takes all fuel away, so that the guest dies at its next payment, and OPA's runtime has a trap behind the call.
+func abort(ctx context.Context, m api.Module, stack []uint64) {
+	text := readText(m.Memory(), uint32(stack[0]), maxAbortText) //nolint:gosec // G115: an i32 of the guest
+	stopGuest(ctx, m, fmt.Errorf("%w: the policy aborted: %q", ErrEvaluation, text))
+}
+
+func refuseBuiltin(ctx context.Context, m api.Module, stack []uint64) {
+	id := stack[0]
+	stack[0] = 0
+	stopGuest(ctx, m, fmt.Errorf("%w: the policy called host builtin %d, and none is offered", ErrEvaluation, id))
+}
+
+func stopGuest(ctx context.Context, m api.Module, why error) {
+	if inst := fromContext(ctx); inst != nil && inst.budget.stop == nil {
+		inst.budget.stop = why
+	}
+	if fuel, ok := m.ExportedGlobal(exportFuel).(api.MutableGlobal); ok {
+		fuel.Set(^uint64(0)) // minus one: the next payment asks for more, and the answer is no
+	}
+}
+
+// readText copies a NUL-terminated string of at most most bytes out of a guest's memory.
+func readText(mem api.Memory, at uint32, most uint32) string {
+	b, ok := window(mem, at, most)
+	if !ok {
+		return ""
+	}
+	if n := bytes.IndexByte(b, 0); n >= 0 {
+		b = b[:n]
+	}
+	return string(b)
+}
+
+// window is a view of at most most bytes from at; it is only valid until the guest runs again.
+func window(mem api.Memory, at, most uint32) ([]byte, bool) {
+	if mem == nil || at >= mem.Size() {
+		return nil, false
+	}
+	return mem.Read(at, min(most, mem.Size()-at))
+}
+
+// guestMemory is the linear memory of one instance, with a limit that the host moves: wide while data is parsed, then
+// what is there plus Limits.GrowthBytes. It implements experimental.LinearMemory.
+type guestMemory struct {
+	buf    []byte
+	limit  uint64
+	denied bool // a growth was refused
+}
+
+// Reallocate returns the memory with a new size, or nil when the limit does not allow it.
+func (g *guestMemory) Reallocate(size uint64) []byte {
+	if size > g.limit || size > math.MaxInt32 {
+		g.denied = true
+		return nil
+	}
+	if size > uint64(cap(g.buf)) {
+		grown := make([]byte, size, min(max(size, uint64(cap(g.buf))*2), g.limit))
+		copy(grown, g.buf)
+		g.buf = grown
+	}
+	g.buf = g.buf[:size]
+	return g.buf
+}
+
+// Free lets the collector have the memory.
+func (g *guestMemory) Free() { g.buf = nil }

@@ -1,0 +1,207 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+)
+
+// loop is (loop (br 0)): it never ends.
+var loop = []byte{opLoop, typeNone, opBr, 0, opEnd}
+
+// hostileGuests misbehave when they are asked with a long input; every one of them must be stopped, and must not keep
+// the engine from answering the next request.
+func hostileGuests() map[string]struct {
+	guest asmGuest
+	want  error
+} {
+	type guest = struct {
+		guest asmGuest
+		want  error
+	}
+	calls := &asmGuest{}                                                                  // for the indices of extra functions
+	exponential := cat([]byte{0x20, 0, 0x45, opIf, typeI32}, i32const(0), []byte{opElse}, // n == 0 ? 0 : f(n-1)+f(n-1)
+		[]byte{0x20, 0}, i32const(1), []byte{opI32Sub, opCall}, calls.fn(0),
+		[]byte{0x20, 0}, i32const(1), []byte{opI32Sub, opCall}, calls.fn(0), []byte{opI32Add, opEnd})
+	return map[string]guest{
+		"endless loop":          {asmGuest{eval: cat(loop, i32const(0))}, ErrLimit},
+		"exponential calls":     {asmGuest{eval: cat(i32const(60), []byte{opCall}, calls.fn(0)), extra: []asmFunc{{typ: typeOne, body: exponential}}}, ErrLimit},
+		"endless recursion":     {asmGuest{eval: cat(i32const(0), []byte{opCall}, calls.fn(0)), extra: []asmFunc{{typ: typeOne, body: cat([]byte{0x20, 0, opCall}, calls.fn(0))}}}, ErrLimit},
+		"wide recursion":        {asmGuest{eval: cat(i32const(0), []byte{opCall}, calls.fn(0)), extra: []asmFunc{{typ: typeOne, locals: 4000, body: cat([]byte{0x20, 0, opCall}, calls.fn(0))}}}, ErrLimit},
+		"memory growth":         {asmGuest{eval: cat([]byte{opLoop, typeNone}, i32const(1), []byte{opMemoryGrow, 0, 0x1a, opBr, 0, opEnd}, i32const(0))}, ErrLimit},
+		"result outside memory": {asmGuest{eval: i32const(-8)}, ErrEvaluation},
+		"result without an end": {asmGuest{pages: 8, eval: cat(i32const(8191), i32const(1), []byte{0x36, 2, 0}, i32const(65536), []byte{0x21, 7}, []byte{opLoop, typeNone, 0x20, 7}, i32const(0x20202020), []byte{0x36, 2, 0, 0x20, 7}, i32const(4), []byte{opI32Add, 0x22, 7}, i32const(524288), []byte{0x49, 0x0d, 0, opEnd}, i32const(65536))}, ErrLimit},
+		"unreachable":           {asmGuest{eval: []byte{opUnreachable}}, ErrEvaluation},
+		"store out of bounds":   {asmGuest{eval: cat(i32const(-4), i32const(1), []byte{0x36, 2, 0}, i32const(0))}, ErrEvaluation},
+		"division by zero":      {asmGuest{eval: cat(i32const(1), i32const(0), []byte{0x6d})}, ErrEvaluation},
+		"indirect call out of table": {
+			asmGuest{eval: cat(i32const(77), []byte{opCallIndirect, typeGet, 0}), table: []byte{1, 0x70, 1, 1, 1}}, ErrEvaluation,
+		},
+		"result is not JSON":       {asmGuest{eval: i32const(8192)}, ErrEvaluation},
+		"result of the wrong kind": {asmGuest{eval: i32const(addrFalse)}, ErrEvaluation},
+	}
+}
+
+// hostileRequest makes hostile guests misbehave.
+func hostileRequest() *Request {
+	r := smokeRequest()
+	r.Context.Host = strings.Repeat("h", longInput)
+	return r
+}
+
+func TestHostileGuests(t *testing.T) {
+	for name, h := range hostileGuests() {
+		for _, interpreter := range []bool{false, true} {
+			t.Run("POL-2001/"+name, func(t *testing.T) {
+				e, err := Open(t.Context(), &Bundle{Wasm: h.guest.build(), Data: []byte("{}")},
+					Options{Interpreter: interpreter, Limits: Limits{Instances: 1}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer e.Close()
+				for range 2 {
+					start := time.Now()
+					d, err := e.Decide(t.Context(), hostileRequest())
+					if !errors.Is(err, h.want) || d.Allowed() {
+						t.Errorf("allowed %v, error %v, want %v", d.Allowed(), err, h.want)
+					}
+					if took := time.Since(start); took > time.Second {
+						t.Errorf("took %v", took)
+					}
+					if d, err := e.Decide(t.Context(), smokeRequest()); err != nil || d.Allowed() {
+						t.Errorf("the next honest request: allowed %v, error %v", d.Allowed(), err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestHostileControl shows that the attacks work where the guest is not metered: the same loop runs past the same
+// deadline until wazero is told to end it.
+func TestHostileControl(t *testing.T) {
+	guest := hostileGuests()["endless loop"].guest
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	rt := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfig().WithCloseOnContextDone(true))
+	defer rt.Close(t.Context())
+	if _, err := rt.InstantiateWithConfig(ctx, memoryModule(), wazero.NewModuleConfig().WithName(envModule)); err != nil {
+		t.Fatal(err)
+	}
+	mod, err := rt.InstantiateWithConfig(ctx, guest.build(), wazero.NewModuleConfig().WithName("guest"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	_, err = mod.ExportedFunction("opa_eval").Call(ctx, 0, 0, 0, 0, longInput+1, 0, 0)
+	if took := time.Since(start); err == nil || took < 250*time.Millisecond {
+		t.Errorf("the loop ended by itself after %v: %v", took, err)
+	}
+}
+
+// memoryModule exports the memory that OPA guests import.
+func memoryModule() []byte {
+	out := append([]byte{}, wasmHeader...)
+	out = append(out, byte(secMemory), 3, 1, 0, 16)
+	return appendBytes(append(out, byte(secExport)), vec(append(appendName(nil, memoryImport), kindMemory, 0)))
+}
+
+func TestRefusedModules(t *testing.T) {
+	many := asmGuest{extra: []asmFunc{{typ: typeVoid, locals: maxLocals + 1}}}
+	tests := map[string]struct {
+		module []byte
+		says   string
+	}{
+		"empty":                    {nil, "invalid magic"},
+		"not Wasm":                 {[]byte("#!/bin/sh\n"), "invalid magic"},
+		"truncated":                {(&asmGuest{}).build()[:200], "policy.wasm"},
+		"WASI import":              {(&asmGuest{imports: []string{"fd_write"}, module: "wasi_snapshot_preview1"}).build(), `"wasi_snapshot_preview1"."fd_write"`},
+		"clock import":             {(&asmGuest{imports: []string{"now"}}).build(), `"env"."now"`},
+		"the hook itself":          {(&asmGuest{imports: []string{hookName}, module: hookModule}).build(), `"engine"."refill"`},
+		"wrong import type":        {(&asmGuest{imports: []string{"opa_abort"}}).build(), "wrong type"},
+		"exports engine.fuel":      {(&asmGuest{exports: map[string]uint32{exportFuel: 0}}).build(), "is taken"},
+		"global one past its own":  {(&asmGuest{eval: cat([]byte{opI64Const, 0, opGlobalSet, 2}, i32const(0))}).build(), "global"},
+		"memory of its own":        {(&asmGuest{sections: map[sectionID][]byte{secMemory: {1, 0, 1}}}).build(), "policy.wasm"},
+		"starts with 4 GiB":        {(&asmGuest{pages: 65536}).build(), "pages of memory"},
+		"too many locals":          {many.build(), "locals"},
+		"huge table":               {(&asmGuest{table: []byte{1, 0x70, 1, 0xff, 0xff, 0x3f, 0xff, 0xff, 0x3f}}).build(), "table"},
+		"data outside memory":      {(&asmGuest{sections: map[sectionID][]byte{secData: cat([]byte{1, 0}, i32const(1<<30), []byte{opEnd, 1, 0})}}).build(), "data"},
+		"bulk memory":              {(&asmGuest{eval: cat(i32const(0), i32const(0), i32const(9), []byte{0xfc, 11, 0}, i32const(0))}).build(), "policy.wasm"},
+		"start that never returns": {(&asmGuest{start: loop}).build(), "deadline"},
+		"start that traps":         {(&asmGuest{start: []byte{opUnreachable}}).build(), "unreachable"},
+	}
+	for name, tt := range tests {
+		t.Run("POL-2002/"+name, func(t *testing.T) {
+			_, err := Open(t.Context(), &Bundle{Wasm: tt.module, Data: []byte("{}")},
+				Options{Limits: Limits{LoadingBudget: 50 * time.Millisecond}})
+			if err == nil || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("error %v, want one that says %q", err, tt.says)
+			}
+		})
+	}
+}
+
+// TestBareGuest is the control of the tests above: the assembler's guest itself is acceptable.
+func TestBareGuest(t *testing.T) {
+	e, err := Open(t.Context(), &Bundle{Wasm: (&asmGuest{}).build(), Data: []byte("{}")}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	if d, err := e.Decide(t.Context(), hostileRequest()); err != nil || d.Allowed() {
+		t.Errorf("allowed %v, error %v", d.Allowed(), err)
+	}
+}
+
+func TestDeadlineHolds(t *testing.T) {
+	guest := hostileGuests()["endless loop"].guest
+	e, err := Open(t.Context(), &Bundle{Wasm: guest.build(), Data: []byte("{}")},
+		Options{Limits: Limits{Deadline: 20 * time.Millisecond, Fuel: 10_000_000_000}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	start := time.Now()
+	_, err = e.Decide(t.Context(), hostileRequest())
+	if took := time.Since(start); !errors.Is(err, ErrLimit) || took < 20*time.Millisecond || took > 200*time.Millisecond {
+		t.Errorf("after %v: %v", took, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(5*time.Millisecond, cancel)
+	if _, err := e.Decide(ctx, hostileRequest()); !errors.Is(err, context.Canceled) {
+		t.Errorf("canceled: %v", err)
+	}
+}
+
+// TestWaitersHonourTheirContext: while the only instance is busy, a waiter leaves when its context ends.
+func TestWaitersHonourTheirContext(t *testing.T) {
+	guest := hostileGuests()["endless loop"].guest
+	e, err := Open(t.Context(), &Bundle{Wasm: guest.build(), Data: []byte("{}")},
+		Options{Limits: Limits{Instances: 1, Deadline: 400 * time.Millisecond, Fuel: 10_000_000_000}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	busy := make(chan error)
+	go func() {
+		_, err := e.Decide(context.Background(), hostileRequest())
+		busy <- err
+	}()
+	time.Sleep(50 * time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	if _, err := e.Decide(ctx, smokeRequest()); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error %v", err)
+	}
+	if took := time.Since(start); took > 200*time.Millisecond {
+		t.Errorf("it waited for %v", took)
+	}
+	if err := <-busy; !errors.Is(err, ErrLimit) {
+		t.Errorf("error %v", err)
+	}
+}

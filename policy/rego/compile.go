@@ -1,0 +1,148 @@
+package rego
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/bundle"
+	"github.com/open-policy-agent/opa/v1/compile"
+
+	"github.com/llorch/secrets-management/policy"
+)
+
+// noGrants is the data of a policy that comes without.
+const noGrants = `{"secrets":{"services":{}}}`
+
+// Build compiles a policy. When no module defines the verdict, data.secrets.load.decision, the default rules are added
+// and the data must be grants as [policy.ParseGrants] takes them. Equal sources give equal bundles. Its errors match
+// [ErrSource]; those about Rego name file, line and column.
+func Build(ctx context.Context, src Source) (*policy.Bundle, error) {
+	b, err := build(ctx, src)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrSource, err)
+	}
+	return b, nil
+}
+
+// Default compiles the default rules without any grant: nothing may be loaded.
+func Default(ctx context.Context) (*policy.Bundle, error) {
+	return Build(ctx, Source{Name: "default"})
+}
+
+func build(ctx context.Context, src Source) (*policy.Bundle, error) {
+	if src.Data == nil {
+		src.Data = []byte(noGrants)
+	}
+	modules, err := parse(src.Modules)
+	if err != nil {
+		return nil, err
+	}
+	sources := maps.Clone(src.Modules)
+	if !definesVerdict(modules) {
+		if sources, err = addDefaults(sources, modules); err != nil {
+			return nil, err
+		}
+		if _, err := policy.ParseGrants(src.Data); err != nil {
+			return nil, fmt.Errorf("data.json: %w", err)
+		}
+	}
+	if err := checkRules(modules); err != nil {
+		return nil, err
+	}
+	wasm, err := toWasm(ctx, modules)
+	if err != nil {
+		return nil, err
+	}
+	b := &policy.Bundle{
+		Wasm: wasm, Data: src.Data, Rego: sources,
+		Manifest: policy.NewManifest(src.Name, revision(sources, src.Data)),
+	}
+	if _, err := b.Marshal(); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// checkRules compiles the modules the way their author should hear about: strictly, against the input's schema.
+func checkRules(modules map[string]*ast.Module) error {
+	var errs ast.Errors
+	for _, name := range slices.Sorted(maps.Keys(modules)) {
+		errs = append(errs, misplaced(modules[name])...)
+		errs = append(errs, unavailable(modules[name])...)
+	}
+	if len(errs) > 0 {
+		return positioned(errs)
+	}
+	compiler, err := compiler()
+	if err != nil {
+		return err
+	}
+	if compiler.Compile(modules); compiler.Failed() {
+		return positioned(compiler.Errors)
+	}
+	for _, name := range []string{"decision", "may_ask"} {
+		if len(compiler.GetRules(ast.MustParseRef("data.secrets.load."+name))) == 0 {
+			return fmt.Errorf("no rule data.secrets.load.%s", name)
+		}
+	}
+	return nil
+}
+
+// compiler returns a compiler that knows the contract.
+func compiler() (*ast.Compiler, error) {
+	raw, err := schemas.ReadFile("schemas/input.json")
+	if err != nil {
+		return nil, err
+	}
+	var schema any
+	if err := json.Unmarshal(raw, &schema); err != nil {
+		return nil, fmt.Errorf("schemas/input.json: %w", err)
+	}
+	set := ast.NewSchemaSet()
+	set.Put(ast.SchemaRootRef, schema)
+	return ast.NewCompiler().WithStrict(true).WithCapabilities(capabilities()).WithSchemas(set), nil
+}
+
+// toWasm compiles modules that are known to be good.
+func toWasm(ctx context.Context, modules map[string]*ast.Module) ([]byte, error) {
+	if os.Getenv("EXPERIMENTAL_WASM_OPT") != "" || os.Getenv("EXPERIMENTAL_WASM_OPT_ARGS") != "" {
+		return nil, errors.New("EXPERIMENTAL_WASM_OPT is set: OPA would have another program rewrite the policy")
+	}
+	in := &bundle.Bundle{Data: map[string]any{}, Manifest: bundle.Manifest{Roots: &[]string{"secrets"}}}
+	for _, name := range slices.Sorted(maps.Keys(modules)) {
+		in.Modules = append(in.Modules, bundle.ModuleFile{URL: name, Path: name, Parsed: modules[name]})
+	}
+	in.SetRegoVersion(ast.RegoV1)
+	c := compile.New().
+		WithTarget(compile.TargetWasm).
+		WithRegoVersion(ast.RegoV1).
+		WithCapabilities(capabilities()).
+		WithEntrypoints(policy.EntrypointDecision, policy.EntrypointMayAsk).
+		WithBundle(in)
+	if err := c.Build(ctx); err != nil {
+		return nil, err
+	}
+	out := c.Bundle().WasmModules
+	if len(out) != 1 {
+		return nil, fmt.Errorf("OPA compiled %d modules, want 1", len(out))
+	}
+	return out[0].Raw, nil
+}
+
+// revision names the sources by their content.
+func revision(modules map[string][]byte, data []byte) string {
+	h := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(modules)) {
+		fmt.Fprintf(h, "%q %q\n", name, modules[name])
+	}
+	fmt.Fprintf(h, "%q", data)
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}

@@ -1,0 +1,356 @@
+# The default rules: which service may load which secret, and in what state the file must be. They reproduce the strict
+# base of the project; who may load what is data (see schemas/grants.json), so a new grant does not change the rules.
+#
+# Three habits keep them safe:
+#   - an allow is a conjunction of facts that must hold (`accepts`), never the absence of a complaint, so a fact that is
+#     missing, null or of the wrong type can only deny;
+#   - reasons only explain: they are worked out after the refusal, and losing one cannot turn it into an allow;
+#   - no builtin that the host would have to provide, and none that is slow in Wasm: equality, membership and lookups.
+#
+# A site adds denials of its own in a file beside its data, without a copy of this one:
+#
+#   package secrets.load
+#
+#   site_reasons contains {"code": "…", "message": "…", "severity": "error", "fix": "…"} if { … }
+package secrets.load
+
+# May this service ask for this reference at all? Decided before the file system is touched.
+default may_ask := false
+
+may_ask if {
+	input.api == "v1"
+	count(asked) > 0
+}
+
+# The verdict.
+decision := {
+	"allow": true,
+	"grants": [grant.id | some grant in accepting],
+	"obligations": obligations,
+	"reasons": sort(site_reasons | remarks),
+} if {
+	well_formed
+	count(accepting) > 0
+	count(site_objections) == 0
+} else := {
+	"allow": false,
+	"grants": [grant.id | some grant in asked],
+	"obligations": {"max_bytes": 0, "min_length": 0, "min_memory": ""},
+	"reasons": sort(refusals),
+}
+
+# The grants of the service that name this action on this reference, in the order of the data.
+asked := [grant |
+	some grant in data.secrets.services[input.subject.service]
+	grant.source == input.resource.source
+	input.action in grant.actions
+	names_reference(grant)
+	names_purpose(grant)
+]
+
+names_reference(grant) if {
+	grant.source == "file"
+	covers(grant, input.resource.path)
+}
+
+names_reference(grant) if {
+	grant.source != "file"
+	input.resource.name in grant.names
+}
+
+# An action that is not here is granted by nothing.
+names_purpose(_) if input.action == "load_secret"
+
+names_purpose(_) if input.action == "load_key"
+
+names_purpose(grant) if {
+	input.action == "derive_key"
+	input.resource.purpose in grant.purposes
+}
+
+# A path is covered when it is listed, or lies strictly beneath a listed directory. The host sends clean paths; a path
+# that still climbs is not covered, whatever it begins with.
+covers(grant, path) if {
+	is_string(path)
+	path in grant.paths
+	not contains(concat("", [path, "/"]), "/../")
+}
+
+covers(grant, path) if {
+	some dir in grant.dirs
+	startswith(path, concat("", [dir, "/"]))
+	not contains(concat("", [path, "/"]), "/../")
+}
+
+# ---- what must hold of the request itself ----
+
+well_formed if {
+	api_known
+	action_known
+	uid_known
+	facts_accepted
+}
+
+api_known if input.api == "v1"
+
+action_known if known_action(input.action)
+
+uid_known if is_number(input.subject.uid)
+
+facts_accepted if facts_fit_phase(input.context.phase, input.resource.facts)
+
+known_action("load_secret")
+
+known_action("load_key")
+
+known_action("derive_key")
+
+# A service decides on what was seen on its open descriptor; only a rollout check may predict, or leave the file out.
+facts_fit_phase("runtime", "observed")
+
+facts_fit_phase("rollout", "observed")
+
+facts_fit_phase("rollout", "predicted")
+
+facts_fit_phase("rollout", "unchecked")
+
+# ---- what must hold for a grant to accept ----
+
+accepting := [grant |
+	some grant in asked
+	accepts(grant)
+]
+
+accepts(grant) if {
+	memory_suffices(grant)
+	file_accepted(grant)
+	origin_granted(grant)
+	origin_accepted(grant)
+}
+
+file_accepted(_) if input.resource.source == "env"
+
+file_accepted(_) if {
+	input.resource.facts == "unchecked"
+	input.context.phase == "rollout"
+}
+
+file_accepted(grant) if {
+	input.resource.source == "file"
+	resolved_granted(grant)
+	file := input.resource.file
+	sound(file, grant)
+	file.acl == false
+	mode_closed(file, grant)
+}
+
+file_accepted(grant) if {
+	input.resource.source == "credential"
+	file := input.resource.file
+	sound(file, grant)
+	readers_closed(file, grant)
+}
+
+resolved_granted(grant) if covers(grant, input.resource.resolved)
+
+# Where a credential is copied from is known at rollout only. An origin that is no host path is not ours to judge.
+origin_granted(_) if input.context.phase == "runtime"
+
+origin_granted(_) if input.resource.source == "file"
+
+origin_granted(_) if input.resource.source == "env"
+
+origin_granted(_) if {
+	is_string(input.resource.origin)
+	not startswith(input.resource.origin, "/")
+}
+
+origin_granted(grant) if covers(grant, input.resource.origin)
+
+origin_accepted(_) if input.context.phase == "runtime"
+
+origin_accepted(_) if input.resource.source == "file"
+
+origin_accepted(_) if input.resource.source == "env"
+
+origin_accepted(_) if input.resource.origin_file.type == ""
+
+origin_accepted(grant) if {
+	file := input.resource.origin_file
+	sound(file, grant)
+	file.acl == false
+	mode_closed(file, grant)
+}
+
+# What holds for every file that a secret is read from or copied from.
+sound(file, grant) if {
+	file.type == "regular"
+	file.nlink == 1
+	owner_trusted(file)
+	writers_closed(file)
+	size_fits(file, grant)
+	final_link_granted(file, grant)
+	filesystem_trusted(file, grant)
+}
+
+owner_trusted(file) if file.owner_is_root == true
+
+owner_trusted(file) if file.owner_is_me == true
+
+# Nobody but root and the service may change or replace the file.
+writers_closed(file) if {
+	file.writers.everyone == false
+	file.writers.gids == []
+	own_uids(file.writers.uids)
+}
+
+own_uids(uids) if {
+	is_array(uids)
+	every uid in uids { own_uid(uid) }
+}
+
+own_uid(0)
+
+own_uid(uid) if uid == input.subject.uid
+
+mode_closed(file, _) if {
+	file.group_bits == 0
+	file.other_bits == 0
+}
+
+mode_closed(file, grant) if {
+	file.gid == grant.relax.group_read
+	read_or_nothing(file.group_bits)
+	file.other_bits == 0
+}
+
+mode_closed(file, grant) if {
+	grant.relax.world_read == true
+	read_or_nothing(file.group_bits)
+	read_or_nothing(file.other_bits)
+}
+
+read_or_nothing(0)
+
+read_or_nothing(4)
+
+readers_closed(file, grant) if {
+	file.readers.everyone == false
+	readers_in_group(file.readers.gids, grant)
+	own_uids(file.readers.uids)
+}
+
+readers_closed(file, grant) if {
+	grant.relax.world_read == true
+	is_boolean(file.readers.everyone)
+	is_array(file.readers.gids)
+	is_array(file.readers.uids)
+}
+
+readers_in_group(gids, _) if gids == []
+
+readers_in_group(gids, grant) if gids == [grant.relax.group_read]
+
+# Bounded on both sides: in Rego's order every null and boolean is below every number.
+size_fits(file, grant) if {
+	file.size >= 0
+	file.size <= max_bytes(grant)
+}
+
+max_bytes(grant) := min([hard_limit, grant.max_bytes])
+
+max_bytes(grant) := hard_limit if not grant.max_bytes
+
+hard_limit := 1024 if input.action == "load_key"
+
+else := 1048576
+
+final_link_granted(file, _) if file.final_symlink == false
+
+final_link_granted(file, grant) if {
+	file.final_symlink == true
+	grant.relax.symlink == true
+}
+
+filesystem_trusted(file, _) if local_filesystem(file.filesystem)
+
+filesystem_trusted(file, grant) if file.filesystem == grant.relax.filesystem
+
+# File systems whose modes and owners are authoritative. FUSE and network file systems are not: a server or a user's
+# process says what the modes are.
+local_filesystem("ext4")
+
+local_filesystem("xfs")
+
+local_filesystem("btrfs")
+
+local_filesystem("zfs")
+
+local_filesystem("f2fs")
+
+local_filesystem("tmpfs")
+
+local_filesystem("ramfs")
+
+local_filesystem("overlayfs")
+
+local_filesystem("squashfs")
+
+local_filesystem("erofs")
+
+local_filesystem("bcachefs")
+
+memory_suffices(grant) if not grant.min_memory
+
+# A rollout check cannot know the memory of the process; the obligation binds the load.
+memory_suffices(_) if {
+	input.context.phase == "rollout"
+	input.context.memory == ""
+}
+
+memory_suffices(grant) if memory_rank[input.context.memory] >= memory_rank[grant.min_memory]
+
+memory_rank := {"heap": 1, "locked": 2, "memfd_secret": 3}
+
+# ---- obligations: the strictest of the grants that accept ----
+
+obligations := {
+	"max_bytes": min([max_bytes(grant) | some grant in accepting]),
+	"min_length": max([object.get(grant, "min_length", 0) | some grant in accepting]),
+	"min_memory": strongest_memory,
+}
+
+strongest_memory := "memfd_secret" if {
+	some grant in accepting
+	grant.min_memory == "memfd_secret"
+} else := "locked" if {
+	some grant in accepting
+	grant.min_memory == "locked"
+} else := "heap" if {
+	some grant in accepting
+	grant.min_memory == "heap"
+} else := ""
+
+# ---- what a site may add ----
+
+# The shape of a reason, and a set that exists when no site adds to it.
+site_reasons contains {"code": "", "fix": "", "message": "", "severity": "error"} if false
+
+# A reason that does not call itself harmless denies.
+site_objections contains reason if {
+	some reason in site_reasons
+	not harmless(reason)
+}
+
+harmless(reason) if reason.severity == "warning"
+
+harmless(reason) if reason.severity == "note"
+
+remarks contains {
+	"code": "environment_source",
+	"message": "an environment variable is visible in process listings and in /proc",
+	"severity": "warning",
+	"fix": "move the secret to a file or to a systemd credential",
+} if {
+	input.resource.source == "env"
+}

@@ -1,0 +1,123 @@
+package rego
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+// The default rules, and the schemas of what goes in and comes out.
+var (
+	//go:embed load.rego reasons.rego text.rego
+	defaults embed.FS
+
+	//go:embed schemas/*.json
+	schemas embed.FS
+)
+
+// defaultDir is where the default rules lie in a bundle, apart from the files of a site.
+const defaultDir = "default/"
+
+// parse reads modules as Rego v1.
+func parse(sources map[string][]byte) (map[string]*ast.Module, error) {
+	modules := make(map[string]*ast.Module, len(sources))
+	for _, name := range slices.Sorted(maps.Keys(sources)) {
+		module, err := parseModule(name, string(sources[name]))
+		if err != nil {
+			return nil, err
+		}
+		modules[name] = module
+	}
+	return modules, nil
+}
+
+func parseModule(name, source string) (*ast.Module, error) {
+	module, err := ast.ParseModuleWithOpts(name, source, options(ast.RegoV1))
+	if err == nil && module == nil {
+		return nil, fmt.Errorf("%s: no Rego in it", name)
+	}
+	if err == nil {
+		return module, nil
+	}
+	if _, v0 := ast.ParseModuleWithOpts(name, source, options(ast.RegoV0)); v0 == nil {
+		err = fmt.Errorf("%w\nthis is Rego v0; rewrite it as v1, for example with: opa fmt --write --v0-v1", positioned(err))
+		return nil, err
+	}
+	return nil, positioned(err)
+}
+
+func options(version ast.RegoVersion) ast.ParserOptions {
+	return ast.ParserOptions{RegoVersion: version}
+}
+
+// definesVerdict tells whether a policy brings its own rules or relies on the default ones.
+func definesVerdict(modules map[string]*ast.Module) bool {
+	verdict := ast.MustParseRef("data.secrets.load.decision")
+	for _, module := range modules {
+		for _, rule := range module.Rules {
+			if rule.Ref().GroundPrefix().HasPrefix(verdict) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// addDefaults adds the default rules to modules and returns sources with theirs.
+func addDefaults(sources map[string][]byte, modules map[string]*ast.Module) (map[string][]byte, error) {
+	all := map[string][]byte{}
+	maps.Copy(all, sources)
+	entries, err := defaults.ReadDir(".")
+	if err != nil {
+		return nil, err
+	}
+	for _, entry := range entries {
+		name := defaultDir + entry.Name()
+		if all[name] != nil {
+			return nil, fmt.Errorf("%s: this name belongs to the default rules", name)
+		}
+		if all[name], err = defaults.ReadFile(entry.Name()); err != nil {
+			return nil, err
+		}
+		if modules[name], err = parseModule(name, string(all[name])); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// misplaced reports a module that is outside of the bundle's root.
+func misplaced(module *ast.Module) ast.Errors {
+	if module.Package.Path.HasPrefix(ast.MustParseRef("data.secrets")) {
+		return nil
+	}
+	return ast.Errors{ast.NewError(ast.CompileErr, module.Package.Location,
+		"package %s: a policy lives in package secrets.load, or in one beneath secrets",
+		strings.TrimPrefix(module.Package.Path.String(), "data."))}
+}
+
+// positioned words OPA's errors with the column, which OPA itself leaves out.
+func positioned(err error) error {
+	var list ast.Errors
+	if !errors.As(err, &list) {
+		return err
+	}
+	lines := make([]string, 0, len(list))
+	for _, e := range list {
+		line := e.Code + ": " + e.Message
+		if e.Location != nil {
+			line = fmt.Sprintf("%s:%d:%d: %s", e.Location.File, e.Location.Row, e.Location.Col, line)
+		}
+		if e.Details != nil {
+			line += "\n\t" + strings.Join(e.Details.Lines(), "\n\t")
+		}
+		lines = append(lines, line)
+	}
+	slices.Sort(lines)
+	return errors.New(strings.Join(lines, "\n"))
+}

@@ -1,0 +1,99 @@
+# Words for reasons. Everything here is defined whatever the input holds, so that no reason is lost for want of a word.
+package secrets.load
+
+refusal(code, message, fix) := {"code": code, "message": message, "severity": "error", "fix": fix}
+
+# A fact as text.
+fact(place, name) := text(object.get(place.file, name, null))
+
+# The host bounds a message and a fix to 1024 bytes each. Cut like this, two texts of four bytes a character and the words
+# around them fit.
+longest := 100
+
+text(value) := substring(value, 0, longest) if {
+	is_string(value)
+} else := format_int(value, 10) if {
+	is_number(value)
+} else := "unknown"
+
+quoted(value) := concat("", ["\"", text(value), "\""])
+
+# A path to be used is whole or not there: a command on a part of it would be for another file.
+shell(value) := concat("", ["'", replace(value, "'", `'\''`), "'"]) if {
+	is_string(value)
+	count(value) <= longest
+} else := "THE_PATH"
+
+member(value) := quoted(value) if {
+	is_string(value)
+	count(value) <= longest
+} else := "the path"
+
+# Who has an access besides root and the service.
+strangers(principals) := substring(concat(", ", sort(names)), 0, 500) if {
+	names := ({"everyone" | principals.everyone == true} | {concat(" ", ["uid", text(uid)]) | some uid in principals.uids; not own_uid(uid)}) | {concat(" ", ["gid", text(gid)]) | some gid in principals.gids}
+	count(names) > 0
+} else := "unknown"
+
+# Root's private file is of no use to a service that is not root, unless systemd copies it.
+hand_over(place) := concat(" ", [" && chown", place.owner, shell(place.path)]) if {
+	input.resource.source == "file"
+	place.file.owner_is_me == false
+} else := ""
+
+# The host calls a file system unknown that it has no name for; no grant can trust that one.
+unless_relaxed("unknown", _) := ""
+
+unless_relaxed(kind, grant) := text_of_relax if {
+	kind != "unknown"
+	text_of_relax := concat("", [", or add \"filesystem\": ", quoted(kind), " to relax of grant ", quoted(grant.id)])
+}
+
+the_reference := concat(" ", ["file", shell(the_path)]) if {
+	input.resource.source == "file"
+} else := concat(" ", ["credential", shell(the_name)]) if {
+	input.resource.source == "credential"
+} else := concat(" ", ["environment variable", shell(the_name)]) if {
+	input.resource.source == "env"
+} else := "an unknown source"
+
+the_service := input.subject.service if is_string(input.subject.service)
+
+else := "unknown"
+
+own_uid_shown := format_int(input.subject.uid, 10) if {
+	is_number(input.subject.uid)
+	input.subject.uid >= 0
+} else := "root"
+
+the_action := input.action if known_action(input.action)
+
+else := "unknown"
+
+the_path := input.resource.path if is_string(input.resource.path)
+
+else := "unknown"
+
+the_resolved := input.resource.resolved if is_string(input.resource.resolved)
+
+else := "unknown"
+
+the_name := input.resource.name if is_string(input.resource.name)
+
+else := "unknown"
+
+the_origin := input.resource.origin if is_string(input.resource.origin)
+
+else := "unknown"
+
+the_memory := input.context.memory if is_string(input.context.memory)
+
+else := "unknown"
+
+file_facts := input.resource.file if is_object(input.resource.file)
+
+else := {}
+
+origin_facts := input.resource.origin_file if is_object(input.resource.origin_file)
+
+else := {}
