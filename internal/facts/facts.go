@@ -1,0 +1,113 @@
+// Package facts finds a file and says what is true about it, without ever looking a path up twice.
+//
+// A path is walked component by component on descriptors that cannot have side effects (O_PATH: a FIFO, a device or a
+// socket is seen, not opened). Symbolic links are expanded here, not by the kernel, so that every directory that holds
+// one is seen too, and nothing leaves the [Root]. What is opened for reading later is the inode that was judged.
+package facts
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/llorch/secrets-management/policy"
+)
+
+// Errors besides fs.ErrNotExist and fs.ErrPermission, for errors.Is.
+var (
+	ErrLoop    = errors.New("too many symbolic links") // over 40, as in Linux
+	ErrNotDir  = errors.New("not a directory")         // a component above the last one
+	ErrChanged = errors.New("changed while it was looked at")
+	ErrPath    = errors.New("not an absolute, clean path")
+)
+
+const (
+	maxLinks = 40
+	maxPath  = 4096
+)
+
+// Target is a file that was found, and what is known about it.
+type Target struct {
+	Resolved string   // the real path, seen from the root
+	Above    []string // the directories above it, nearest first, up to "/"
+	Links    []string // the real path of each symbolic link that was followed, in order
+	File     policy.File
+
+	handle
+}
+
+// Error says which path could not be walked and why. Err matches one of this package's errors or an fs error.
+type Error struct {
+	Path string
+	Err  error
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("%q: %v", e.Path, e.Err) }
+func (e *Error) Unwrap() error { return e.Err }
+
+// entry is what the walk needs to know of a file or directory.
+type entry struct {
+	uid, gid int64
+	mode     uint32 // twelve permission bits
+	acl      bool   // an extended ACL; asked for only where it can matter
+}
+
+const (
+	sticky     = 0o1000
+	groupWrite = 0o020
+	groupRead  = 0o040
+	otherWrite = 0o002
+	otherRead  = 0o004
+)
+
+// principals collects uids and gids without repeats.
+type principals struct{ policy.Principals }
+
+func (p *principals) uid(id int64) {
+	if !slices.Contains(p.UIDs, id) {
+		p.UIDs = append(p.UIDs, id)
+	}
+}
+
+func (p *principals) gid(id int64) {
+	if !slices.Contains(p.GIDs, id) {
+		p.GIDs = append(p.GIDs, id)
+	}
+}
+
+// addDir adds who can replace child in a directory: its owner, and whoever the mode lets write. In a sticky directory
+// only the owner of the directory and that of the entry can rename or remove it (inode(7)).
+func (p *principals) addDir(dir, child entry) {
+	p.uid(dir.uid)
+	if dir.mode&sticky != 0 {
+		if dir.mode&(groupWrite|otherWrite) != 0 {
+			p.uid(child.uid)
+		}
+		return
+	}
+	p.addClass(dir, groupWrite, otherWrite)
+}
+
+// addLink adds the owner of a symbolic link that was followed: whoever made it chose where it leads.
+func (p *principals) addLink(link entry) { p.uid(link.uid) }
+
+// addFile adds the owner, who can always change the mode, and whoever the mode admits.
+func (p *principals) addFile(f entry, group, other uint32) {
+	p.uid(f.uid)
+	p.addClass(f, group, other)
+}
+
+// addClass reads the group and other bits. Under an extended ACL the group bits are its mask, an upper bound of what
+// its entries can grant to anyone; which entries there are is not read, so they may be everyone.
+func (p *principals) addClass(e entry, group, other uint32) {
+	switch {
+	case e.mode&group == 0:
+	case e.acl:
+		p.Everyone = true
+	default:
+		p.gid(e.gid)
+	}
+	if e.mode&other != 0 {
+		p.Everyone = true
+	}
+}

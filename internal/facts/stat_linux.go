@@ -1,0 +1,153 @@
+package facts
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/llorch/secrets-management/policy"
+)
+
+// look fills in what the walk needs to know of a frame.
+func (r *Root) look(f *frame) error {
+	if err := unix.Fstat(f.fd, &f.stat); err != nil {
+		return err
+	}
+	f.entry = entry{uid: r.mapUID(f.stat.Uid), gid: int64(f.stat.Gid), mode: f.stat.Mode & 0o7777}
+	switch f.stat.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		if f.mode&groupWrite == 0 {
+			return nil // the bits are the ACL's mask: nobody but the owner can write, ACL or not
+		}
+	case unix.S_IFLNK:
+		f.mode = 0 // a link's 0777 means nothing, and it has no ACL
+		return nil
+	}
+	var err error
+	f.acl, err = hasACL(f.fd)
+	return err
+}
+
+func (r *Root) mapUID(uid uint32) int64 {
+	if r.path != "" && int64(uid) == r.owner {
+		return 0
+	}
+	return int64(uid)
+}
+
+// hasACL reports whether the file has an extended ACL. An O_PATH descriptor has no extended attributes, hence the way
+// through /proc. A file system without ACLs has none; any other failure is one.
+func hasACL(fd int) (bool, error) {
+	_, err := unix.Getxattr(procPath(fd), "system.posix_acl_access", nil)
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, unix.ENODATA), errors.Is(err, unix.ENOTSUP):
+		return false, nil
+	default:
+		return false, err
+	}
+}
+
+// describe fills in the facts about the file that was found.
+func (w *walk) describe(t *Target, f frame, self int64) error {
+	where, err := fdPath(t.fd)
+	if err != nil {
+		return err
+	}
+	expected := w.root.path + t.Resolved
+	if w.root.path != "" && t.Resolved == "/" {
+		expected = w.root.path
+	}
+	if where != expected || f.stat.Nlink == 0 {
+		return ErrChanged
+	}
+	var sf unix.Statfs_t
+	if err := unix.Fstatfs(t.fd, &sf); err != nil {
+		return err
+	}
+	writers, readers := w.writers, principals{}
+	writers.addFile(f.entry, groupWrite, otherWrite)
+	readers.addFile(f.entry, groupRead, otherRead)
+	t.File = policy.File{
+		Type: fileType(f.stat.Mode), Mode: f.mode, UID: f.uid, GID: f.gid,
+		OwnerIsRoot: f.uid == 0, OwnerIsMe: f.uid == self,
+		Size: f.stat.Size, NLink: int64(f.stat.Nlink), //nolint:gosec // G115: link counts are small; 32 bits on some systems
+		Filesystem: filesystem(int64(sf.Type)),  //nolint:unconvert // 32 bits on some systems
+		Mount:      mountFlags(int64(sf.Flags)), //nolint:unconvert // 32 bits on some systems
+		Symlinks:   len(t.Links), FinalSymlink: w.final,
+		ACL: f.acl, Readers: readers.Principals, Writers: writers.Principals,
+	}
+	return nil
+}
+
+func fileType(mode uint32) string {
+	switch mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return "regular"
+	case unix.S_IFDIR:
+		return "directory"
+	case unix.S_IFIFO:
+		return "fifo"
+	case unix.S_IFSOCK:
+		return "socket"
+	case unix.S_IFCHR:
+		return "char_device"
+	case unix.S_IFBLK:
+		return "block_device"
+	default:
+		return ""
+	}
+}
+
+// mountFlags reads f_flags of statfs(2).
+func mountFlags(f int64) policy.Mount {
+	return policy.Mount{
+		ReadOnly: f&unix.ST_RDONLY != 0, NoSUID: f&unix.ST_NOSUID != 0,
+		NoDev: f&unix.ST_NODEV != 0, NoExec: f&unix.ST_NOEXEC != 0,
+	}
+}
+
+// filesystem names a file system by its magic number (statfs(2)); ext2, ext3 and ext4 share one.
+func filesystem(magic int64) string {
+	switch uint32(magic) { //nolint:gosec // G115: magic numbers have 32 bits, sign-extended on some systems
+	case unix.EXT4_SUPER_MAGIC:
+		return "ext4"
+	case unix.XFS_SUPER_MAGIC:
+		return "xfs"
+	case unix.BTRFS_SUPER_MAGIC:
+		return "btrfs"
+	case 0x2fc12fc1:
+		return "zfs"
+	case unix.F2FS_SUPER_MAGIC:
+		return "f2fs"
+	case unix.TMPFS_MAGIC:
+		return "tmpfs"
+	case unix.RAMFS_MAGIC:
+		return "ramfs"
+	case unix.OVERLAYFS_SUPER_MAGIC:
+		return "overlayfs"
+	case unix.SQUASHFS_MAGIC:
+		return "squashfs"
+	case unix.EROFS_SUPER_MAGIC_V1:
+		return "erofs"
+	case 0xca451a4e:
+		return "bcachefs"
+	case unix.NFS_SUPER_MAGIC:
+		return "nfs"
+	case 0xff534d42, 0xfe534d42, 0x517b:
+		return "smb"
+	case 0x65735546:
+		return "fuse"
+	case 0x01021997:
+		return "9p"
+	case unix.PROC_SUPER_MAGIC:
+		return "proc"
+	case unix.SYSFS_MAGIC:
+		return "sysfs"
+	case unix.MSDOS_SUPER_MAGIC:
+		return "vfat"
+	default:
+		return "unknown"
+	}
+}

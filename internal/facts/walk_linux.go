@@ -1,0 +1,306 @@
+package facts
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Root is a directory that paths are resolved in, "/" or a folder that stands for it. Nothing outside it is reached,
+// whatever links say. It is safe for concurrent use.
+type Root struct {
+	fd    int
+	path  string // as the kernel names it; "" for "/"
+	owner int64
+}
+
+// OpenRoot opens a directory. In one other than "/" the owner of dir counts as root, so that an unprivileged user can
+// check a tree that was made for a machine.
+func OpenRoot(dir string) (*Root, error) {
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	r := &Root{fd: fd}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		_ = unix.Close(fd)
+		return nil, &os.PathError{Op: "stat", Path: dir, Err: err}
+	}
+	if r.path, err = fdPath(fd); err != nil {
+		_ = unix.Close(fd)
+		return nil, err
+	}
+	if r.path == "/" {
+		r.path = ""
+	} else {
+		r.owner = int64(st.Uid)
+	}
+	return r, nil
+}
+
+// Close frees the directory.
+func (r *Root) Close() error { return unix.Close(r.fd) }
+
+// fdPath is where the kernel says that a descriptor leads.
+func fdPath(fd int) (string, error) { return os.Readlink(procPath(fd)) }
+
+func procPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
+
+// frame is a directory on the way, or the file at its end.
+type frame struct {
+	fd   int
+	name string
+	entry
+	stat unix.Stat_t
+}
+
+// walk is the state of one resolution.
+type walk struct {
+	root    *Root
+	stack   []frame  // from the root's own directory down
+	todo    []string // components yet to be walked, the next one last
+	links   []string
+	final   bool // the last component of the path was a symbolic link
+	writers principals
+}
+
+// Walk resolves a path that is absolute and lexically clean, and gathers the facts about the file at its end, whatever
+// its type, as they concern a subject whose uid is self. The error is an *[Error]. The caller closes the Target.
+func (r *Root) Walk(name string, self int64) (*Target, error) {
+	if !path.IsAbs(name) || path.Clean(name) != name || len(name) > maxPath || strings.ContainsRune(name, 0) {
+		return nil, &Error{name, ErrPath}
+	}
+	w := &walk{root: r, stack: make([]frame, 0, 8)}
+	defer w.close()
+	if err := w.run(name); err != nil {
+		return nil, &Error{name, err}
+	}
+	t, err := w.target(self)
+	if err != nil {
+		return nil, &Error{name, err}
+	}
+	return t, nil
+}
+
+func (w *walk) close() {
+	for _, f := range w.stack {
+		if f.fd != w.root.fd {
+			_ = unix.Close(f.fd)
+		}
+	}
+}
+
+func (w *walk) top() *frame { return &w.stack[len(w.stack)-1] }
+
+func (w *walk) push(components string) {
+	parts := strings.Split(components, "/")
+	for i := len(parts) - 1; i >= 0; i-- {
+		if p := parts[i]; p != "" && p != "." {
+			w.todo = append(w.todo, p)
+		}
+	}
+}
+
+func (w *walk) run(name string) error {
+	top := frame{fd: w.root.fd}
+	if err := w.root.look(&top); err != nil {
+		return err
+	}
+	w.stack = append(w.stack, top)
+	w.push(name)
+	for len(w.todo) > 0 {
+		next := w.todo[len(w.todo)-1]
+		w.todo = w.todo[:len(w.todo)-1]
+		if err := w.step(next); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// step walks one component from the top of the stack.
+func (w *walk) step(name string) error {
+	dir := w.top()
+	if dir.stat.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return ErrNotDir
+	}
+	if name == ".." {
+		if len(w.stack) > 1 {
+			_ = unix.Close(dir.fd)
+			w.stack = w.stack[:len(w.stack)-1]
+		}
+		return nil
+	}
+	fd, err := openat(dir.fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	next := frame{fd: fd, name: name}
+	if err := w.root.look(&next); err != nil {
+		_ = unix.Close(fd)
+		return err
+	}
+	w.writers.addDir(dir.entry, next.entry)
+	if next.stat.Mode&unix.S_IFMT != unix.S_IFLNK {
+		w.stack = append(w.stack, next)
+		return nil
+	}
+	defer unix.Close(fd) //nolint:errcheck // O_PATH
+	return w.follow(&next)
+}
+
+// follow puts the target of a symbolic link in front of what is left to walk.
+func (w *walk) follow(link *frame) error {
+	if len(w.links) == maxLinks {
+		return ErrLoop
+	}
+	w.writers.addLink(link.entry)
+	w.links = append(w.links, path.Join(w.resolved(), link.name))
+	w.final = w.final || len(w.todo) == 0
+	target, err := readlink(link.fd)
+	if err != nil {
+		return err
+	}
+	if path.IsAbs(target) {
+		for _, f := range w.stack[1:] {
+			_ = unix.Close(f.fd)
+		}
+		w.stack = w.stack[:1]
+	}
+	w.push(target)
+	return nil
+}
+
+// resolved is the real path of the top of the stack.
+func (w *walk) resolved() string {
+	if len(w.stack) == 1 {
+		return "/"
+	}
+	var b strings.Builder
+	for _, f := range w.stack[1:] {
+		b.WriteByte('/')
+		b.WriteString(f.name)
+	}
+	return b.String()
+}
+
+// target takes the file off the stack and makes sure that it still is where it was found.
+func (w *walk) target(self int64) (*Target, error) {
+	f := *w.top()
+	if f.fd == w.root.fd { // the root itself: give the target a descriptor of its own
+		fd, err := openat(f.fd, ".", unix.O_PATH|unix.O_CLOEXEC)
+		if err != nil {
+			return nil, err
+		}
+		f.fd = fd
+	}
+	t := &Target{Resolved: w.resolved(), Links: w.links, handle: handle{fd: f.fd, stat: f.stat}}
+	for p := t.Resolved; p != "/"; {
+		p = path.Dir(p)
+		t.Above = append(t.Above, p)
+	}
+	if w.top().fd == f.fd {
+		w.stack = w.stack[:len(w.stack)-1]
+	}
+	if err := w.describe(t, f, self); err != nil {
+		_ = t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+func openat(dir int, name string, flags int) (int, error) {
+	for {
+		fd, err := unix.Openat(dir, name, flags, 0)
+		if !errors.Is(err, unix.EINTR) {
+			return fd, err
+		}
+	}
+}
+
+func readlink(fd int) (string, error) {
+	buf := make([]byte, maxPath)
+	n, err := unix.Readlinkat(fd, "", buf)
+	if err != nil {
+		return "", err
+	}
+	if n == 0 || n == len(buf) {
+		return "", ErrLoop
+	}
+	return string(buf[:n]), nil
+}
+
+// handle is the open file of a Target.
+type handle struct {
+	fd   int
+	stat unix.Stat_t
+}
+
+// Close frees the descriptor.
+func (h *handle) Close() error {
+	if h.fd < 0 {
+		return nil
+	}
+	fd := h.fd
+	h.fd = -1
+	return unix.Close(fd)
+}
+
+// Open opens the same inode for reading. It is meant for regular files; it does not block on any other. The error
+// matches ErrChanged when what is opened is no longer what was described.
+func (h *handle) Open() (*os.File, error) {
+	const flags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
+	fd, err := openat(unix.AT_FDCWD, procPath(h.fd), flags)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "secret")
+	if err := h.Unchanged(f); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// Unchanged compares everything that the description rests on with what f is now.
+func (h *handle) Unchanged(f *os.File) error {
+	var now unix.Stat_t
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	if cerr := raw.Control(func(fd uintptr) { err = unix.Fstat(int(fd), &now) }); cerr != nil || err != nil {
+		return errors.Join(cerr, err)
+	}
+	was := &h.stat
+	same := now.Dev == was.Dev && now.Ino == was.Ino && now.Mode == was.Mode && now.Uid == was.Uid && now.Gid == was.Gid &&
+		now.Nlink == was.Nlink && now.Size == was.Size && now.Mtim == was.Mtim && now.Ctim == was.Ctim
+	if !same {
+		return ErrChanged
+	}
+	return nil
+}
+
+// ReadFile reads a small file that is no secret, such as etc/passwd, from inside the root.
+func (r *Root) ReadFile(name string, most int64) ([]byte, error) {
+	t, err := r.Walk(name, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer t.Close() //nolint:errcheck // O_PATH
+	if t.File.Type != "regular" || t.File.Size > most {
+		return nil, &Error{name, errors.New("not a regular file, or too large")}
+	}
+	f, err := t.Open()
+	if err != nil {
+		return nil, &Error{name, err}
+	}
+	defer f.Close() //nolint:errcheck // only read
+	return io.ReadAll(io.LimitReader(f, most))
+}

@@ -1,0 +1,214 @@
+package loader
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/llorch/secrets-management/internal/facts"
+	"github.com/llorch/secrets-management/kdf"
+	"github.com/llorch/secrets-management/policy"
+	"github.com/llorch/secrets-management/secret"
+)
+
+// attempt is one load of one reference, from the question to the outcome.
+type attempt struct {
+	l        *Loader
+	id       string
+	asked    Ref // as given, for errors
+	ref      Ref // canonical
+	req      policy.Request
+	decision policy.Decision
+	target   *facts.Target // the file that is judged and read; nil for the environment
+	value    []byte        // what the environment holds
+}
+
+func (l *Loader) attempt(action policy.Action, purpose string, ref Ref) *attempt {
+	var id [16]byte
+	_, _ = rand.Read(id[:]) // never fails since Go 1.24
+	return &attempt{l: l, id: hex.EncodeToString(id[:]), asked: ref, ref: ref, req: policy.Request{
+		Subject: l.subject(), Action: action,
+		Resource: policy.Resource{Source: ref.source, Purpose: purpose, Facts: policy.FactsObserved},
+		Context: policy.Context{
+			Phase: policy.PhaseRuntime, Host: l.host, Environment: l.config.Environment,
+			Memory: policy.Memory(secret.ProtectionLevel()),
+		},
+	}}
+}
+
+func (a *attempt) close() {
+	if a.target != nil {
+		_ = a.target.Close()
+	}
+	clear(a.value)
+}
+
+// decide takes steps 1 to 5: it returns nil only when the policy allowed the load and that has been recorded.
+func (a *attempt) decide(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{a.validate, a.ask, a.look} {
+		if err := step(ctx); err != nil {
+			return a.record(ctx, err)
+		}
+	}
+	return a.record(ctx, a.judge(ctx))
+}
+
+// validate checks the reference and puts it into the request.
+func (a *attempt) validate(context.Context) error {
+	ref, err := a.asked.validate()
+	if err == nil {
+		err = validPurpose(a.req.Action, a.req.Resource.Purpose)
+	}
+	if err != nil {
+		a.req.Resource.Name = strings.ToValidUTF8(a.asked.value, "\uFFFD") // for the record only
+		return a.fail(StageReference, err)
+	}
+	a.ref = ref
+	if ref.source == policy.SourceFile {
+		a.req.Resource.Path = ref.value
+	} else {
+		a.req.Resource.Name = ref.value
+	}
+	return nil
+}
+
+// validPurpose checks that a derivation has a label, and nothing else has one.
+func validPurpose(action policy.Action, purpose string) error {
+	if (action == policy.DeriveKey) != (purpose != "") || !utf8.ValidString(purpose) {
+		return fmt.Errorf("%w: a derivation needs a label in UTF-8, and nothing else has one", kdf.ErrDerivation)
+	}
+	return nil
+}
+
+// ask is the gate before any look at the world outside. Every refusal is the same.
+func (a *attempt) ask(ctx context.Context) error {
+	may, err := a.l.config.Policy.MayAsk(ctx, &a.req)
+	if err != nil {
+		return a.fail(StageAsk, fmt.Errorf("%w: %w", ErrPolicyUnavailable, err))
+	}
+	if !may {
+		a.decision.Reasons = []policy.Reason{{Code: "no_grant", Severity: policy.SeverityError}}
+		return a.refuse(StageAsk, []string{"no_grant"})
+	}
+	return nil
+}
+
+// look finds the file and takes its facts, or the variable.
+func (a *attempt) look(context.Context) error {
+	var err error
+	switch a.ref.source {
+	case policy.SourceFile:
+		err = a.walk(a.ref.value)
+	case policy.SourceCredential:
+		err = a.credential()
+	case policy.SourceEnv:
+		err = a.environment()
+	}
+	if err != nil {
+		return a.fail(StageLook, err)
+	}
+	return nil
+}
+
+// walk takes the facts about a file and says in this package's words why it cannot.
+func (a *attempt) walk(name string) error {
+	root, err := facts.OpenRoot("/")
+	if err != nil {
+		return err
+	}
+	defer root.Close() //nolint:errcheck // O_PATH
+	t, err := root.Walk(name, a.req.Subject.UID)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: no such file or directory", ErrNotFound)
+	case errors.Is(err, facts.ErrLoop), errors.Is(err, facts.ErrNotDir), errors.Is(err, facts.ErrPath):
+		return fmt.Errorf("%w: %w", ErrPath, errors.Unwrap(err))
+	case errors.Is(err, facts.ErrChanged):
+		return ErrChanged
+	case err != nil:
+		return errors.Unwrap(err) // the system's error; the reference has the path
+	}
+	a.target = t
+	r := &a.req.Resource
+	r.Resolved, r.Above, r.File = t.Resolved, t.Above, t.File
+	if r.Path == "" {
+		r.Path = name
+	}
+	return nil
+}
+
+// judge asks the policy with all facts.
+func (a *attempt) judge(ctx context.Context) error {
+	d, err := a.l.config.Policy.Decide(ctx, &a.req)
+	if err != nil {
+		return a.fail(StageDecide, fmt.Errorf("%w: %w", ErrPolicyUnavailable, err)) // undecided is denied
+	}
+	a.decision = d
+	if !d.Allowed() {
+		codes := d.Codes()
+		if len(codes) == 0 {
+			codes = []string{"denied"}
+		}
+		return a.refuse(StageDecide, codes)
+	}
+	return nil
+}
+
+// record writes the verdict to the audit log. It returns the error of the verdict, or the log's, which denies as well.
+func (a *attempt) record(ctx context.Context, verdict error) error {
+	e := a.entry(verdict)
+	e.Bundles, e.Input, e.Result = a.l.bundles, &a.req, &a.decision
+	if err := a.write(ctx, e, verdict); err != nil {
+		return err
+	}
+	return verdict
+}
+
+// outcome records how an allowed load ended, under the id of its verdict. It returns the log's error only.
+func (a *attempt) outcome(ctx context.Context, good string, err error) error {
+	e := a.entry(err)
+	e.Outcome = good
+	if err != nil {
+		e.Outcome = "failed"
+	}
+	return a.write(ctx, e, err)
+}
+
+func (a *attempt) entry(err error) *Entry {
+	e := &Entry{DecisionID: a.id, Timestamp: time.Now().UTC(), Path: policy.EntrypointDecision}
+	var at *Error
+	if errors.As(err, &at) {
+		e.Error = at.Error()
+		if at.Stage == StageAsk {
+			e.Path = policy.EntrypointMayAsk
+		}
+	}
+	return e
+}
+
+func (a *attempt) write(ctx context.Context, e *Entry, cause error) error {
+	if err := a.l.config.Audit.Record(ctx, e); err != nil {
+		return &Error{Stage: StageAudit, Ref: a.asked, Err: fmt.Errorf("%w: %w", ErrAudit, errors.Join(err, cause))}
+	}
+	return nil
+}
+
+func (a *attempt) refuse(stage Stage, codes []string) *Error {
+	kind := append(kindsOf(codes), ErrDenied)[0]
+	return &Error{Stage: stage, Ref: a.asked, Err: kind, Reasons: codes, Mode: a.req.Resource.File.Mode}
+}
+
+// fail wraps the cause of a failure that no policy decided.
+func (a *attempt) fail(stage Stage, err error) error {
+	var already *Error
+	if errors.As(err, &already) {
+		return err
+	}
+	return &Error{Stage: stage, Ref: a.asked, Err: err}
+}

@@ -1,0 +1,326 @@
+//go:build linux
+
+package loader_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/llorch/secrets-management/internal/asnobody"
+	"github.com/llorch/secrets-management/kdf"
+	"github.com/llorch/secrets-management/loader"
+)
+
+var errDerivation = kdf.ErrDerivation
+
+// hostileRef is a reference that must be refused: how to make it, the error, and the policy's reason where it is one.
+type hostileRef struct {
+	name string
+	make func(w *world) loader.Ref
+	want error
+	code string
+}
+
+func must(w *world, err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func hostileRefs() []hostileRef {
+	raw := func(path string) func(*world) loader.Ref { return func(*world) loader.Ref { return loader.File(path) } }
+	mode := func(m os.FileMode) func(*world) loader.Ref {
+		return func(w *world) loader.Ref { return w.file("token", fake, m) }
+	}
+	content := func(c string) func(*world) loader.Ref {
+		return func(w *world) loader.Ref { return w.file("token", c, 0o600) }
+	}
+	return []hostileRef{
+		{"EXP-CROSS-7001 missing", func(w *world) loader.Ref { return loader.File(w.dir + "/missing") }, loader.ErrNotFound, ""},
+		{"SM-LOAD-4004 empty", content(""), loader.ErrInvalidFormat, ""},
+		{"SM-LOAD-4004 white space only", content(" \t\r\n"), loader.ErrInvalidFormat, ""},
+		{"SM-LOAD-4004 over 1 MiB", content(strings.Repeat("x", 1<<20+1)), loader.ErrInvalidFormat, "too_large"},
+		{"SM-SEC-5004 mode 0644", mode(0o644), loader.ErrPermissionsTooOpen, "mode_too_open"},
+		{"SM-SEC-5004 mode 0640", mode(0o640), loader.ErrPermissionsTooOpen, "mode_too_open"},
+		{"SM-SEC-5004 mode 0604", mode(0o604), loader.ErrPermissionsTooOpen, "mode_too_open"},
+		{"SM-SEC-5004 mode 0601", mode(0o601), loader.ErrPermissionsTooOpen, "mode_too_open"},
+		{"SM-SEC-5004 mode 0620", mode(0o620), loader.ErrPermissionsTooOpen, "mode_too_open"},
+		{"zero reference", func(*world) loader.Ref { return loader.Ref{} }, loader.ErrPath, ""},
+		{"SM-SEC-5005 empty path", raw(""), loader.ErrPath, ""},
+		{"SM-SEC-5005 relative path", raw("etc/passwd"), loader.ErrPath, ""},
+		{"SM-SEC-5005 relative traversal", raw("../../../etc/passwd"), loader.ErrPath, ""},
+		{"SM-SEC-5005 NUL", raw("/etc/pass\x00wd"), loader.ErrPath, ""},
+		{"SM-SEC-5005 not UTF-8", raw("/etc/\xff"), loader.ErrPath, ""},
+		{"SM-SEC-5005 outside of the grants", raw("/etc/passwd"), loader.ErrDenied, "no_grant"},
+		{"SM-SEC-5005 traversal out of the grant", func(w *world) loader.Ref { return loader.File(w.dir + "/../../../../etc/passwd") }, loader.ErrDenied, "no_grant"},
+		{"a path that is too long", func(w *world) loader.Ref { return loader.File(w.dir + strings.Repeat("/x", 2100)) }, loader.ErrPath, ""},
+		{"SM-SEC-5005 symlink loop", func(w *world) loader.Ref {
+			must(w, os.Symlink("b", w.dir+"/a"))
+			must(w, os.Symlink("a", w.dir+"/b"))
+			return loader.File(w.dir + "/a")
+		}, loader.ErrPath, ""},
+		{"SM-SEC-5005 symlink inside the grant", func(w *world) loader.Ref {
+			w.file("token", fake, 0o600)
+			must(w, os.Symlink("token", w.dir+"/link"))
+			return loader.File(w.dir + "/link")
+		}, loader.ErrPath, "symlink_not_granted"},
+		{"SM-SEC-5005 symlink out of the grant", func(w *world) loader.Ref {
+			must(w, os.Symlink("/etc/passwd", w.dir+"/link"))
+			return loader.File(w.dir + "/link")
+		}, loader.ErrPath, "outside_grant"},
+		{"SM-SEC-5005 symlinked directory out of the grant", func(w *world) loader.Ref {
+			must(w, os.Symlink("/etc", w.dir+"/dir"))
+			return loader.File(w.dir + "/dir/passwd")
+		}, loader.ErrPath, "outside_grant"},
+		{"dangling symlink", func(w *world) loader.Ref {
+			must(w, os.Symlink("nowhere", w.dir+"/link"))
+			return loader.File(w.dir + "/link")
+		}, loader.ErrNotFound, ""},
+		{"file as a directory", func(w *world) loader.Ref {
+			w.file("token", fake, 0o600)
+			return loader.File(w.dir + "/token/x")
+		}, loader.ErrPath, ""},
+		{"directory", func(w *world) loader.Ref {
+			must(w, os.Mkdir(w.dir+"/d", 0o700))
+			return loader.File(w.dir + "/d")
+		}, loader.ErrPath, "not_regular"},
+		{"FIFO", func(w *world) loader.Ref {
+			must(w, unix.Mkfifo(w.dir+"/fifo", 0o600))
+			return loader.File(w.dir + "/fifo")
+		}, loader.ErrPath, "not_regular"},
+		{"socket", func(w *world) loader.Ref {
+			l, err := net.Listen("unix", w.dir+"/sock")
+			must(w, err)
+			w.t.Cleanup(func() { l.Close() })
+			must(w, os.Chmod(w.dir+"/sock", 0o600))
+			return loader.File(w.dir + "/sock")
+		}, loader.ErrPath, "not_regular"},
+		{"device", raw("/dev/null"), loader.ErrPath, "not_regular"},
+		{"second hard link", func(w *world) loader.Ref {
+			ref := w.file("token", fake, 0o600)
+			must(w, os.Link(w.dir+"/token", w.dir+"/second"))
+			return ref
+		}, loader.ErrDenied, "hard_linked"},
+		{"world-writable parent", func(w *world) loader.Ref {
+			ref := w.file("d/token", fake, 0o600)
+			must(w, os.Chmod(w.dir+"/d", 0o777))
+			return ref
+		}, loader.ErrPermissionsTooOpen, "writable_by_others"},
+		{"group-writable grandparent", func(w *world) loader.Ref {
+			ref := w.file("d/e/token", fake, 0o600)
+			must(w, os.Chmod(w.dir+"/d", 0o770))
+			return ref
+		}, loader.ErrPermissionsTooOpen, "writable_by_others"},
+		{"extended ACL", func(w *world) loader.Ref {
+			ref := w.file("token", fake, 0o600)
+			must(w, unix.Setxattr(w.dir+"/token", "system.posix_acl_access", aclFor(12345, 4), 0))
+			return ref
+		}, loader.ErrPermissionsTooOpen, "extended_acl"},
+		{"foreign owner", foreignOwner, loader.ErrDenied, "foreign_owner"},
+		{"foreign directory", foreignDirectory, loader.ErrPermissionsTooOpen, "writable_by_others"},
+	}
+}
+
+// aclFor is the binary form of user::rw-,user:UID:perm,group::---,mask::perm,other::--- (acl(5), linux/posix_acl_xattr.h).
+func aclFor(uid uint32, perm uint16) []byte {
+	b := binary.LittleEndian.AppendUint32(nil, 2)
+	for _, e := range []struct {
+		tag, perm uint16
+		id        uint32
+	}{{1, 6, ^uint32(0)}, {2, perm, uid}, {4, 0, ^uint32(0)}, {0x10, perm, ^uint32(0)}, {0x20, 0, ^uint32(0)}} {
+		b = binary.LittleEndian.AppendUint16(b, e.tag)
+		b = binary.LittleEndian.AppendUint16(b, e.perm)
+		b = binary.LittleEndian.AppendUint32(b, e.id)
+	}
+	return b
+}
+
+func foreignOwner(w *world) loader.Ref {
+	ref := w.file("token", fake, 0o600)
+	if !asnobody.Root(w.t) {
+		return loader.Ref{}
+	}
+	must(w, os.Chown(w.dir+"/token", 12345, 12345))
+	return ref
+}
+
+func foreignDirectory(w *world) loader.Ref {
+	ref := w.file("d/token", fake, 0o600)
+	if !asnobody.Root(w.t) {
+		return loader.Ref{}
+	}
+	must(w, os.Chown(w.dir+"/d", 12345, 12345))
+	return ref
+}
+
+func TestHostileReferences(t *testing.T) {
+	for _, h := range hostileRefs() {
+		t.Run(h.name, func(t *testing.T) {
+			w := newWorld(t)
+			ref := h.make(w)
+			if ref == (loader.Ref{}) && h.name != "zero reference" {
+				return // needs root, and has said so
+			}
+			start := time.Now()
+			s, err := w.l.LoadSecret(context.Background(), ref)
+			w.refused(s, err, h.want, h.code)
+			if time.Since(start) > 2*time.Second {
+				t.Error("it hung")
+			}
+		})
+	}
+	if len(hostileRefs()) < 30 {
+		t.Error("the table lost cases")
+	}
+}
+
+// TestNoOracle: SEC-SECRET-024. What a service may not ask for gives the same error whether it exists or not.
+func TestNoOracle(t *testing.T) {
+	w := newWorld(t)
+	var texts []string
+	for _, path := range []string{"/etc/passwd", "/etc/does-not-exist", "/root/unreadable", "/dev/null/x"} {
+		_, err := w.l.LoadSecret(context.Background(), loader.File(path))
+		var e *loader.Error
+		if !errors.As(err, &e) || e.Stage != loader.StageAsk {
+			t.Fatalf("%s: %v", path, err)
+		}
+		texts = append(texts, strings.ReplaceAll(err.Error(), path, "PATH"))
+	}
+	for _, text := range texts[1:] {
+		if text != texts[0] {
+			t.Errorf("%q differs from %q", text, texts[0])
+		}
+	}
+}
+
+func TestRelaxedGrants(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("symlink", func(t *testing.T) {
+		w := newWorldIn(t, dir, grantsFor(dir, `"symlink":true`))
+		w.file("real/token", fake, 0o600)
+		must(w, os.Symlink("real/../real/token", dir+"/link"))
+		w.loads(loader.File(dir+"/link"), fake)
+	})
+	t.Run("world_read", func(t *testing.T) {
+		w := newWorldIn(t, dir, grantsFor(dir, `"world_read":true`))
+		w.loads(w.file("public", fake, 0o444), fake)
+	})
+}
+
+func TestCredential(t *testing.T) {
+	w := newWorld(t)
+	dir := filepath.Join(w.dir, "credentials")
+	w.file("credentials/api_token", fake+"\n", 0o400)
+	w.file("credentials/seal_key", fakeHex, 0o400)
+	w.file("credentials/a.b c", fake, 0o400)
+	w.file("credentials/open", fake, 0o444)
+	must(w, os.Symlink(dir, w.dir+"/link"))
+	t.Setenv("CREDENTIALS_DIRECTORY", dir)
+	ctx := context.Background()
+
+	t.Run("SM-LOAD-4002 loads", func(*testing.T) { w.loads(loader.Credential("api_token"), fake) })
+	t.Run("SEC-SECRET-050 a legal name with a dot and a space", func(*testing.T) { w.loads(loader.Credential("a.b c"), fake) })
+	t.Run("SM-LOAD-4002 loads a key", func(t *testing.T) {
+		k, err := w.l.LoadKey(ctx, loader.Credential("seal_key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.Close()
+	})
+	names := map[string]string{
+		"empty": "", "separator": "a/b", "colon": "a:b", "dot": ".", "dot dot": "..", "256 bytes": strings.Repeat("a", 256),
+		"traversal": "../api_token", "control": "a\nb", "not ASCII": "ä", "NUL": "a\x00",
+	}
+	for name, v := range names {
+		t.Run("SEC-SECRET-050 name: "+name, func(*testing.T) {
+			s, err := w.l.LoadSecret(ctx, loader.Credential(v))
+			w.audit.entries = w.audit.entries[len(w.audit.entries)-1:]
+			w.refused(s, err, loader.ErrPath, "")
+		})
+	}
+	directories := map[string]struct {
+		dir  string
+		want error
+	}{
+		"SM-LOAD-4002 empty":                {"", loader.ErrCredentialNotFound},
+		"SEC-SECRET-051 relative":           {"credentials", loader.ErrPath},
+		"SEC-SECRET-051 not clean":          {dir + "/../credentials", loader.ErrPath},
+		"SEC-SECRET-052 symlink":            {w.dir + "/link", loader.ErrPath},
+		"SM-LOAD-4002 does not exist":       {w.dir + "/nowhere", loader.ErrCredentialNotFound},
+		"SEC-SECRET-052 pointing elsewhere": {"/etc", loader.ErrCredentialNotFound},
+	}
+	for name, tt := range directories {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("CREDENTIALS_DIRECTORY", tt.dir)
+			s, err := w.l.LoadSecret(ctx, loader.Credential("api_token"))
+			if s != nil || !errors.Is(err, tt.want) {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+	t.Run("SM-LOAD-4002 unset", func(t *testing.T) {
+		t.Setenv("CREDENTIALS_DIRECTORY", "x")
+		must(w, os.Unsetenv("CREDENTIALS_DIRECTORY"))
+		_, err := w.l.LoadSecret(ctx, loader.Credential("api_token"))
+		if !errors.Is(err, loader.ErrCredentialNotFound) || !strings.Contains(err.Error(), "LoadCredential=api_token") {
+			t.Errorf("error %v", err)
+		}
+	})
+	t.Run("SM-LOAD-4002 readable by others", func(t *testing.T) {
+		must(w, os.Chmod(dir+"/api_token", 0o444))
+		s, err := w.l.LoadSecret(ctx, loader.Credential("api_token"))
+		if s != nil || !errors.Is(err, loader.ErrPermissionsTooOpen) {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
+func TestAuditFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "audit.jsonl")
+	f, err := loader.OpenAuditFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Record(context.Background(), &loader.Entry{DecisionID: "a\nb"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Record(context.Background(), &loader.Entry{}); err == nil {
+		t.Error("a closed log took an entry")
+	}
+	b, err := os.ReadFile(path)
+	fi, serr := os.Stat(path)
+	if err != nil || serr != nil || fi.Mode().Perm() != 0o600 || strings.Count(string(b), "\n") != 1 {
+		t.Errorf("%v %v %q", err, serr, b)
+	}
+	if err := os.Symlink(path, dir+"/link"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir+"/open", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir+"/open", 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{dir + "/link", dir + "/open", dir, "/dev/null", dir + "/no/such"} {
+		if f, err := loader.OpenAuditFile(bad); err == nil || !errors.Is(err, loader.ErrAudit) {
+			t.Errorf("%s: %v %v", bad, f, err)
+		}
+	}
+}

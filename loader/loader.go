@@ -1,0 +1,194 @@
+package loader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+
+	"github.com/llorch/secrets-management/kdf"
+	"github.com/llorch/secrets-management/policy"
+	"github.com/llorch/secrets-management/secret"
+)
+
+// Policy is what a Loader asks; a [policy.Engine] is one.
+type Policy interface {
+	MayAsk(ctx context.Context, r *policy.Request) (bool, error)
+	Decide(ctx context.Context, r *policy.Request) (policy.Decision, error)
+}
+
+// Config says who the service is and whom to ask. It is read once, by [New].
+type Config struct {
+	Service     string       // the identity that grants name; required
+	Container   string       // where the service runs in one
+	Environment string       // "production", "staging"; for policies that tell them apart
+	Policy      Policy       // required
+	Audit       AuditSink    // required: silence needs an explicit choice, such as NewAuditWriter(io.Discard)
+	Logger      *slog.Logger // nil is slog.Default
+}
+
+// Loader loads secrets for one service. It is safe for concurrent use and keeps nothing open.
+type Loader struct {
+	config  Config
+	log     *slog.Logger
+	host    string
+	bundles map[string]any
+}
+
+// New checks the configuration. On systems other than Linux it logs a warning, since files are looked up by name there.
+func New(c Config) (*Loader, error) {
+	switch {
+	case c.Policy == nil:
+		return nil, errors.New("loader: Config.Policy is nil; policy.Default gives one")
+	case c.Audit == nil:
+		return nil, errors.New("loader: Config.Audit is nil; OpenAuditFile gives one")
+	case !validService(c.Service):
+		return nil, fmt.Errorf("loader: Config.Service %q is not 1 to 255 bytes of printable ASCII", c.Service)
+	}
+	l := &Loader{config: c, log: c.Logger, bundles: map[string]any{}}
+	if l.log == nil {
+		l.log = slog.Default()
+	}
+	if e, ok := c.Policy.(interface{ Info() policy.Info }); ok {
+		info := e.Info()
+		l.bundles["policy"] = map[string]string{"revision": info.Revision, "digest": info.Digest}
+	}
+	if name, err := os.Hostname(); err == nil {
+		l.host = name
+	}
+	if runtime.GOOS != "linux" {
+		l.log.Warn("files are looked up by name on this system: permissions are checked less strictly", "system", runtime.GOOS)
+	}
+	return l, nil
+}
+
+func validService(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] > 0x7e {
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxName
+}
+
+// LoadSecret loads a token or password: white space around it is trimmed, and it must not be empty or, in a file,
+// larger than 1 MiB. Several references are tried in order, and the next one only when the one before is truly absent:
+// any other failure ends the load, lest a fault downgrade it. The error is an *[Error], or lists one for each reference
+// when all are absent. The caller closes the Secret.
+func (l *Loader) LoadSecret(ctx context.Context, refs ...Ref) (*secret.Secret, error) {
+	var loaded *secret.Secret
+	err := l.first(ctx, policy.LoadSecret, "", refs, func(s *secret.Secret) error {
+		loaded = s
+		return nil
+	})
+	return orClose(loaded, err)
+}
+
+// LoadKey loads a key: 64 hexadecimal digits, surrounded by white space at most, in a file of at most 1 KiB. Otherwise
+// it is as LoadSecret. The caller closes the Key.
+func (l *Loader) LoadKey(ctx context.Context, refs ...Ref) (*secret.Key, error) {
+	var loaded *secret.Key
+	err := l.first(ctx, policy.LoadKey, "", refs, func(s *secret.Secret) (err error) {
+		defer s.Close() //nolint:errcheck // the content is judged by its format
+		if loaded, err = secret.DecodeHexKey(s); err != nil {
+			return fmt.Errorf("%w: expected 64 hexadecimal digits", ErrInvalidFormat)
+		}
+		return nil
+	})
+	return orClose(loaded, err)
+}
+
+// DeriveKey loads a token only to derive a key from it with [kdf.Derive]: purpose is the label, which the grant must
+// list. The token itself is not returned and is erased at once. Otherwise it is as LoadSecret.
+func (l *Loader) DeriveKey(ctx context.Context, purpose string, refs ...Ref) (*secret.Key, error) {
+	var derived *secret.Key
+	err := l.first(ctx, policy.DeriveKey, purpose, refs, func(s *secret.Secret) (err error) {
+		defer s.Close() //nolint:errcheck // only derived from
+		derived, err = kdf.Derive(s, purpose)
+		return err
+	})
+	return orClose(derived, err)
+}
+
+// orClose makes sure that nothing is returned beside an error: a load can still fail after its secret was made, when
+// the outcome cannot be recorded.
+func orClose[T any, P interface {
+	*T
+	Close() error
+}](v P, err error) (P, error) {
+	if err != nil && v != nil {
+		_ = v.Close()
+		v = nil
+	}
+	return v, err
+}
+
+// Preflight takes every step of a load but the reading: the error is what the load would fail with before it, nil when
+// the policy allows it. The Decision carries the policy's own words, for tools. It is recorded as a preflight.
+func (l *Loader) Preflight(ctx context.Context, action policy.Action, purpose string, ref Ref) (policy.Decision, error) {
+	a := l.attempt(action, purpose, ref)
+	defer a.close()
+	if err := a.decide(ctx); err != nil {
+		return a.decision, err
+	}
+	return a.decision, a.outcome(ctx, "preflight", nil)
+}
+
+// first loads from the first reference that is not absent.
+func (l *Loader) first(ctx context.Context, action policy.Action, purpose string, refs []Ref, use func(*secret.Secret) error) error {
+	if len(refs) == 0 {
+		return &Error{Stage: StageReference, Err: fmt.Errorf("%w: no reference", ErrPath)}
+	}
+	var absent absentError
+	for _, ref := range refs {
+		err := l.load(ctx, action, purpose, ref, use)
+		if err == nil || !isAbsent(err) {
+			return err
+		}
+		absent = append(absent, err)
+	}
+	if len(absent) == 1 {
+		return absent[0]
+	}
+	return absent
+}
+
+func isAbsent(err error) bool {
+	return errors.Is(err, ErrNotFound) || errors.Is(err, ErrCredentialNotFound)
+}
+
+// load is the whole protocol: decide, record, read, record.
+func (l *Loader) load(ctx context.Context, action policy.Action, purpose string, ref Ref, use func(*secret.Secret) error) error {
+	a := l.attempt(action, purpose, ref)
+	defer a.close()
+	if err := a.decide(ctx); err != nil {
+		return l.notLoaded(ctx, err)
+	}
+	s, err := a.read()
+	if err == nil {
+		err = use(s)
+	}
+	if err != nil {
+		err = a.fail(StageRead, err)
+	}
+	if aerr := a.outcome(ctx, "loaded", err); aerr != nil {
+		return aerr
+	}
+	if err != nil {
+		return l.notLoaded(ctx, err)
+	}
+	l.log.InfoContext(ctx, "secret loaded", "ref", a.ref.String(), "service", l.config.Service, "action", string(action))
+	return nil
+}
+
+// notLoaded logs a failure, quietly when a fallback may have what is absent here.
+func (l *Loader) notLoaded(ctx context.Context, err error) error {
+	level := slog.LevelWarn
+	if isAbsent(err) {
+		level = slog.LevelInfo
+	}
+	l.log.Log(ctx, level, "secret not loaded", "service", l.config.Service, "error", err)
+	return err
+}

@@ -1,0 +1,127 @@
+package loader
+
+import (
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/llorch/secrets-management/internal/facts"
+	"github.com/llorch/secrets-management/policy"
+	"github.com/llorch/secrets-management/secret"
+)
+
+// The floor that no policy lowers.
+const (
+	maxSecretBytes = 1 << 20
+	maxKeyBytes    = 1 << 10
+)
+
+// limits of what may be read, in bytes: the floor, and the obligations where they are stricter.
+func (a *attempt) limits() (most, least int64) {
+	most = maxSecretBytes
+	if a.req.Action == policy.LoadKey {
+		most = maxKeyBytes
+	}
+	o := a.decision.Obligations
+	if o.MaxBytes > 0 {
+		most = min(most, o.MaxBytes)
+	}
+	return most, o.MinLength
+}
+
+// read takes the content straight into a secret, from the inode that was decided on.
+func (a *attempt) read() (*secret.Secret, error) {
+	most, least := a.limits()
+	size := a.req.Resource.File.Size
+	switch {
+	case a.ref.source != policy.SourceEnv && a.req.Resource.File.Type != "regular":
+		return nil, fmt.Errorf("%w: not a regular file", ErrPath)
+	case size > most:
+		return nil, fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrInvalidFormat, size, most)
+	case size == 0:
+		return nil, fmt.Errorf("%w: empty", ErrInvalidFormat)
+	}
+	s, err := secret.New(int(size)+1, func(buf []byte) (int, error) {
+		n, err := a.fill(buf)
+		if err != nil {
+			return 0, err
+		}
+		n = secret.TrimSpace(buf[:n])
+		switch {
+		case n == 0:
+			return 0, fmt.Errorf("%w: empty but for white space", ErrInvalidFormat)
+		case int64(n) < least:
+			return 0, fmt.Errorf("%w: shorter than the %d bytes that the grant demands", ErrInvalidFormat, least)
+		}
+		return n, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !protects(s.Level(), a.decision.Obligations.MinMemory) {
+		_ = s.Close()
+		return nil, a.refuse(StageRead, []string{"weak_memory"})
+	}
+	return s, nil
+}
+
+func (a *attempt) fill(buf []byte) (int, error) {
+	if a.ref.source == policy.SourceEnv {
+		return copy(buf, a.value), nil
+	}
+	f, err := a.target.Open()
+	if err != nil {
+		return 0, a.changed(err)
+	}
+	defer f.Close() //nolint:errcheck // only read
+	n, err := readAll(f, buf)
+	if err != nil {
+		return 0, err
+	}
+	// A clock that is coarser than a write hides one that came in between: the bytes must say the same twice.
+	again, err := secret.New(len(buf), func(second []byte) (int, error) {
+		m, err := readAll(f, second)
+		if err == nil && (m != n || subtle.ConstantTimeCompare(second[:m], buf[:n]) != 1) {
+			err = ErrChanged
+		}
+		return m, err
+	})
+	if err != nil {
+		return 0, err
+	}
+	if err := again.Close(); err != nil {
+		return 0, err
+	}
+	return n, a.changed(a.target.Unchanged(f))
+}
+
+func (a *attempt) changed(err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, facts.ErrChanged) {
+		return ErrChanged
+	}
+	return fmt.Errorf("reading: %w", err)
+}
+
+// readAll reads the file from its start. buf has room for one byte more than was decided on; filling it, or not quite
+// reaching that size, means that the file changed.
+func readAll(f *os.File, buf []byte) (int, error) {
+	n, err := f.ReadAt(buf, 0)
+	switch {
+	case err != nil && !errors.Is(err, io.EOF):
+		return 0, fmt.Errorf("reading: %w", err)
+	case n != len(buf)-1:
+		return 0, ErrChanged
+	}
+	return n, nil
+}
+
+// protects reports whether memory of a level satisfies what a policy demands.
+func protects(have secret.Level, want policy.Memory) bool {
+	rank := map[policy.Memory]int{"": 0, policy.MemoryHeap: 0, policy.MemoryLocked: 1, policy.MemorySecret: 2}
+	return rank[policy.Memory(have)] >= rank[want]
+}

@@ -1,0 +1,78 @@
+package loader
+
+import (
+	"fmt"
+	"path"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/llorch/secrets-management/policy"
+)
+
+// Ref says where a secret is. The zero Ref is invalid.
+type Ref struct {
+	source policy.Source
+	value  string
+}
+
+// File refers to a file by its absolute path. Double slashes, "." and ".." are resolved lexically, as [path.Clean]
+// does, before the policy is asked; symbolic links are resolved by the walk after.
+func File(path string) Ref { return Ref{policy.SourceFile, path} }
+
+// Credential refers to a systemd credential by its name: the file of that name in $CREDENTIALS_DIRECTORY
+// (systemd.exec(5), LoadCredential=). A name has 1 to 255 bytes of printable ASCII without "/" and ":".
+func Credential(name string) Ref { return Ref{policy.SourceCredential, name} }
+
+// Env refers to an environment variable.
+//
+// Deprecated: the value is visible in /proc and process listings, is inherited by children and cannot be erased. It is
+// here to migrate away from; every use logs a warning.
+func Env(name string) Ref { return Ref{policy.SourceEnv, name} }
+
+// String is the kind and the quoted path or name.
+func (r Ref) String() string { return fmt.Sprintf("%s %q", r.source, r.value) }
+
+const maxName = 255
+
+// validate checks the reference and returns its canonical form.
+func (r Ref) validate() (Ref, error) {
+	v := r.value
+	switch {
+	case v == "":
+		return r, fmt.Errorf("%w: empty", ErrPath)
+	case strings.ContainsRune(v, 0):
+		return r, fmt.Errorf("%w: it contains a NUL byte", ErrPath)
+	case !utf8.ValidString(v):
+		return r, fmt.Errorf("%w: it is not UTF-8", ErrPath)
+	}
+	switch r.source {
+	case policy.SourceFile:
+		if !path.IsAbs(v) {
+			return r, fmt.Errorf("%w: not an absolute path", ErrPath)
+		}
+		r.value = path.Clean(v)
+		return r, nil
+	case policy.SourceCredential:
+		return r, validateCredential(v)
+	case policy.SourceEnv:
+		if strings.Contains(v, "=") || len(v) > maxName {
+			return r, fmt.Errorf("%w: not a variable name", ErrPath)
+		}
+		return r, nil
+	default:
+		return r, fmt.Errorf("%w: use File, Credential or Env to make a reference", ErrPath)
+	}
+}
+
+// validateCredential applies systemd's own rule, credential_name_valid() in its source: dots and spaces are legal.
+func validateCredential(name string) error {
+	if len(name) > maxName || name == "." || name == ".." {
+		return fmt.Errorf("%w: not a credential name", ErrPath)
+	}
+	for i := range len(name) {
+		if c := name[i]; c < 0x20 || c > 0x7e || c == '/' || c == ':' {
+			return fmt.Errorf("%w: a credential name is printable ASCII without slash and colon", ErrPath)
+		}
+	}
+	return nil
+}

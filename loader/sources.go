@@ -1,0 +1,52 @@
+package loader
+
+import (
+	"fmt"
+	"os"
+	"path"
+	"slices"
+)
+
+// credential looks at the file that systemd made for a credential.
+func (a *attempt) credential() error {
+	dir, set := lookupEnv("CREDENTIALS_DIRECTORY")
+	switch {
+	case !set || dir == "":
+		return fmt.Errorf("%w: CREDENTIALS_DIRECTORY is not set; does the unit have LoadCredential=%s:…?", ErrCredentialNotFound, a.ref.value)
+	case !path.IsAbs(dir) || path.Clean(dir) != dir:
+		return fmt.Errorf("%w: CREDENTIALS_DIRECTORY is not an absolute, clean path", ErrPath)
+	}
+	if err := a.walk(path.Join(dir, a.ref.value)); err != nil {
+		if isAbsent(err) {
+			return fmt.Errorf("%w: not in CREDENTIALS_DIRECTORY; does the unit have LoadCredential=%s:…?", ErrCredentialNotFound, a.ref.value)
+		}
+		return err
+	}
+	// systemd makes a directory; who can swap a link could choose another.
+	if slices.Contains(a.target.Links, dir) {
+		return fmt.Errorf("%w: CREDENTIALS_DIRECTORY is a symbolic link", ErrPath)
+	}
+	return nil
+}
+
+// environment takes the value of a variable. It is on the heap already; here it is copied once more, to be erased.
+func (a *attempt) environment() error {
+	a.l.log.Warn("secret taken from the environment, where process listings show it: move it to a file or a credential",
+		"variable", a.ref.value, "service", a.l.config.Service)
+	value, set := lookupEnv(a.ref.value)
+	if !set {
+		return fmt.Errorf("%w: the variable is not set", ErrNotFound)
+	}
+	a.value = []byte(value)
+	a.req.Resource.File.Size = int64(len(value))
+	return nil
+}
+
+// lookupEnv ignores the environment where the kernel asks for it: a set-user-ID program must not let its caller choose
+// what it loads (AT_SECURE, getauxval(3)).
+func lookupEnv(name string) (string, bool) {
+	if secureExecution() {
+		return "", false
+	}
+	return os.LookupEnv(name)
+}

@@ -1,0 +1,18 @@
+//go:build !linux
+
+package loader
+
+import (
+	"os"
+	"runtime"
+)
+
+const (
+	openNoFollow = 0
+	modesMatter  = runtime.GOOS != "windows"
+)
+
+// secureExecution compares the real and the effective ids, all that these systems tell.
+func secureExecution() bool {
+	return os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid()
+}
