@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/check"
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/collect"
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/host"
+	"github.com/llorch/secrets-management/policy"
+)
+
+// checkFlags are the flags of check.
+type checkFlags struct {
+	root         string
+	policy       string
+	environment  string
+	requireFacts bool
+	failOnWarn   bool
+	output       outputs
+}
+
+func newCheck() *cobra.Command {
+	var f checkFlags
+	cmd := &cobra.Command{
+		Use:   "check PATH...",
+		Short: "judge what deployment descriptors load",
+		Example: `  secretcheck check deploy/queen-rbee.service --policy policy/
+  secretcheck check deploy/ --policy policy.tar.gz --root /srv/image --format json
+  secretcheck check /etc/systemd/system --policy policy.tar.gz --root /`,
+		Long: `Read systemd units (*.service with their drop-ins) and inventories (*.yaml),
+work out every secret that they load, and judge each load by the policy.
+Directories are searched. With --root the files behind the loads are looked at
+too, in DIR as if it were /; their content is never read.
+
+exit codes, of several the first: 5 policy or engine error, 4 bad input or
+usage, 1 denied, 3 undecided, 2 warnings with --fail-on-warn, 0 clean`,
+		DisableFlagsInUseLine: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runCheck(cmd, &f, args)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&f.policy, "policy", "", "judge by the policy in `DIR|FILE`: rules and grants, or a bundle")
+	flags.StringVar(&f.root, "root", "", "look at the files behind the loads in `DIR`; its owner counts as root")
+	flags.BoolVar(&f.requireFacts, "require-facts", false, "call a load undecided when its file was not looked at")
+	flags.StringVar(&f.environment, "environment", "", "`NAME` of the environment, for site rules")
+	flags.BoolVar(&f.failOnWarn, "fail-on-warn", false, "exit with 2 when there are warnings")
+	f.output.register(flags)
+	return cmd
+}
+
+func runCheck(cmd *cobra.Command, f *checkFlags, paths []string) error {
+	const hint = "secretcheck check --help"
+	if len(paths) == 0 {
+		return usage(hint, "no descriptor given")
+	}
+	if f.policy == "" {
+		return usage("add --policy with a folder of rules and grants or a bundle", "no policy given")
+	}
+	if err := f.output.valid(); err != nil {
+		return err
+	}
+	input := collect.Paths(paths)
+	if input.Descriptors == 0 {
+		return usage("name *.service units, *.yaml inventories, or a folder that holds some", "no descriptor found in %q", paths)
+	}
+	result, err := judge(cmd.Context(), f, input)
+	if err != nil {
+		return err
+	}
+	if err := f.output.write(cmd.OutOrStdout(), result); err != nil {
+		return err
+	}
+	if code := exitCode(result, f.failOnWarn); code != exitClean {
+		return &failure{code: code}
+	}
+	return nil
+}
+
+// fewLoads is up to where the interpreter, which starts 26 ms earlier, is done before the compiler: a load takes two
+// questions of 0.4 ms.
+const fewLoads = 30
+
+func judge(ctx context.Context, f *checkFlags, input check.Input) (check.Result, error) {
+	var none check.Result
+	bundle, err := loadPolicy(ctx, f.policy)
+	if err != nil {
+		return none, err
+	}
+	engine, err := policy.Open(ctx, bundle, policy.Options{
+		Interpreter: len(input.Loads) <= fewLoads,
+		// It is left to the fuel to stop a policy that does not end: it runs out at the same instruction on every
+		// machine, where a deadline fit for a service would make a verdict depend on how busy the host is.
+		Limits: policy.Limits{Deadline: 10 * time.Second, LoadingBudget: time.Minute, Instances: 1},
+	})
+	if err != nil {
+		return none, &failure{exitPolicy, err, ""}
+	}
+	defer engine.Close() //nolint:contextcheck // closing waits for guests that are bounded themselves
+	cfg := check.Config{Policy: engine, RequireFacts: f.requireFacts, Environment: f.environment}
+	if f.root != "" {
+		root, err := host.Open(f.root)
+		if err != nil {
+			return none, usage("--root takes a folder that stands for the root of the machine", "root: %w", short(err))
+		}
+		defer root.Close()
+		cfg.Host = root
+	}
+	return check.Run(ctx, cfg, input), nil
+}
+
+// short drops the operation from a path error: "open" says nothing that "no such file" does not.
+func short(err error) error {
+	var pe *os.PathError
+	if errors.As(err, &pe) {
+		return &shortPathError{pe}
+	}
+	return err
+}
+
+type shortPathError struct{ *os.PathError }
+
+func (e *shortPathError) Error() string { return e.Path + ": " + e.Err.Error() }
+
+// exitCode picks the highest of the codes that apply.
+func exitCode(r check.Result, failOnWarn bool) int {
+	switch {
+	case r.EngineFailed:
+		return exitPolicy
+	case r.BadInput:
+		return exitInput
+	case r.Summary.Denied > 0:
+		return exitDenied
+	case r.Summary.Undecided > 0:
+		return exitUndecided
+	case failOnWarn && r.Summary.Warnings > 0:
+		return exitWarned
+	}
+	return exitClean
+}

@@ -1,0 +1,153 @@
+package check
+
+import (
+	"context"
+	"sort"
+
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
+	"github.com/llorch/secrets-management/policy"
+)
+
+// Decider is the policy in force.
+type Decider interface {
+	Decide(ctx context.Context, r *policy.Request) (policy.Decision, error)
+	MayAsk(ctx context.Context, r *policy.Request) (bool, error)
+}
+
+// Seen is what a host shows of a file, without its content.
+type Seen struct {
+	Resolved string
+	Above    []string
+	File     policy.File
+}
+
+// Host answers questions about the machine that the services will run on.
+type Host interface {
+	// See looks at a file as the user self would find it. The error matches fs.ErrNotExist or fs.ErrPermission where
+	// that is what it means.
+	See(path string, self int64) (Seen, error)
+
+	// UID looks an account up.
+	UID(user string) (uid int64, ok bool, err error)
+}
+
+// Config is what a check judges with.
+type Config struct {
+	Policy       Decider
+	Host         Host   // nil: nothing on the host is looked at
+	RequireFacts bool   // a load whose facts are unchecked is not called allowed
+	Environment  string // context.environment of the requests
+}
+
+// Input is what the descriptors hold.
+type Input struct {
+	Descriptors int
+	Loads       []descriptor.Load
+	Findings    []descriptor.Finding
+}
+
+// Run judges every load. It does not stop at the first bad one: a report that names everything is fixed in one go.
+func Run(ctx context.Context, cfg Config, in Input) Result {
+	c := &checker{cfg: cfg, result: Result{Loads: []Load{}, Findings: []Finding{}}}
+	for _, f := range in.Findings {
+		c.result.BadInput = c.result.BadInput || f.Bad()
+		c.report(f)
+	}
+	for _, l := range in.Loads {
+		c.add(l, c.judge(ctx, l))
+	}
+	c.result.Summary.Descriptors = in.Descriptors
+	c.order()
+	return c.result
+}
+
+type checker struct {
+	cfg    Config
+	result Result
+}
+
+// judgement is the outcome for one load.
+type judgement struct {
+	verdict Verdict
+	action  policy.Action
+	origin  string
+	facts   policy.FactsState
+	reasons []Reason
+	grants  []string
+
+	minLength int64 // what the loader will demand
+}
+
+// add counts a load and turns its reasons into findings.
+func (c *checker) add(l descriptor.Load, j judgement) {
+	s := &c.result.Summary
+	s.Loads++
+	switch j.verdict {
+	case Allowed:
+		s.Allowed++
+	case Denied:
+		s.Denied++
+	default:
+		s.Undecided++
+	}
+	out := Load{
+		Service: l.Service, Action: j.action, Source: l.Source, Name: l.Name, Path: l.Path, Origin: j.origin,
+		Verdict: j.verdict, Facts: j.facts, Reasons: j.reasons, Grants: j.grants,
+		File: l.File, Line: l.Line, Column: l.Column,
+	}
+	if out.Reasons == nil {
+		out.Reasons = []Reason{}
+	}
+	if out.Grants == nil {
+		out.Grants = []string{}
+	}
+	c.result.Loads = append(c.result.Loads, out)
+	for _, r := range out.Reasons {
+		if r.Severity != policy.SeverityNote {
+			c.report(finding(l, r))
+		}
+	}
+}
+
+func finding(l descriptor.Load, r Reason) descriptor.Finding {
+	return descriptor.Finding{
+		Rule: r.Code, Severity: r.Severity, Message: r.Message, Fix: r.Fix, Position: l.Position,
+		Service: l.Service, Source: l.Source, Name: l.Name, Path: l.Path,
+	}
+}
+
+func (c *checker) report(f descriptor.Finding) {
+	if f.Severity == policy.SeverityWarning {
+		c.result.Summary.Warnings++
+	}
+	c.result.Findings = append(c.result.Findings, Finding{
+		Rule: f.Rule, Severity: f.Severity, Message: f.Message, Fix: f.Fix,
+		File: f.File, Line: f.Line, Column: f.Column, Service: f.Service,
+		Fingerprint: fingerprint(f.Rule, f.Service, string(f.Source), f.Name, f.Path, f.File),
+	})
+}
+
+// order makes the report independent of the order in which descriptors were found.
+func (c *checker) order() {
+	loads, findings := c.result.Loads, c.result.Findings
+	sort.SliceStable(loads, func(i, j int) bool {
+		a, b := loads[i], loads[j]
+		return before(a.Service, b.Service, a.File, b.File, a.Line, b.Line, a.Column, b.Column)
+	})
+	sort.SliceStable(findings, func(i, j int) bool {
+		a, b := findings[i], findings[j]
+		return before(a.File, b.File, a.Service, b.Service, a.Line, b.Line, a.Column, b.Column)
+	})
+}
+
+func before(a1, b1, a2, b2 string, line1, line2, column1, column2 int) bool {
+	switch {
+	case a1 != b1:
+		return a1 < b1
+	case a2 != b2:
+		return a2 < b2
+	case line1 != line2:
+		return line1 < line2
+	}
+	return column1 < column2
+}

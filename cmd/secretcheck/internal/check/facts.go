@@ -1,0 +1,161 @@
+package check
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
+	"github.com/llorch/secrets-management/policy"
+)
+
+// maxText bounds what a policy or an operating system can put into a report, in bytes.
+const maxText = 500
+
+// bounded cuts text off at a whole character.
+func bounded(s string) string {
+	if len(s) <= maxText {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxText], "") + "…"
+}
+
+// request is the question to the policy as far as the descriptor answers it.
+func request(l descriptor.Load, action policy.Action, environment string) *policy.Request {
+	return &policy.Request{
+		Subject: policy.Subject{Service: l.Service, Unit: l.Unit, UID: l.UID, GID: -1},
+		Action:  action,
+		Resource: policy.Resource{
+			Source: l.Source, Path: l.Path, Resolved: l.Path, Above: above(l.Path), Name: l.Name, Purpose: l.Purpose,
+			Origin: l.Origin, Facts: policy.FactsUnchecked,
+		},
+		// What memory the process will get is not known before it runs: the obligation binds the load.
+		Context: policy.Context{Phase: policy.PhaseRollout, Environment: environment},
+	}
+}
+
+// above lists the directories over a clean absolute path, nearest first.
+func above(p string) []string {
+	var dirs []string
+	for i := strings.LastIndexByte(p, '/'); i > 0; i = strings.LastIndexByte(p, '/') {
+		p = p[:i]
+		dirs = append(dirs, p)
+	}
+	if p != "" {
+		dirs = append(dirs, "/")
+	}
+	return dirs
+}
+
+// predict describes the file that systemd will make of a credential: on a ramfs of the service's own, mounted read-only.
+func predict(l descriptor.Load, r *policy.Resource) {
+	r.File = policy.File{
+		Type: "regular", Mode: 0o400, UID: l.UID, GID: -1, OwnerIsRoot: l.UID == 0, OwnerIsMe: true, Size: 1, NLink: 1,
+		Filesystem: "ramfs", Mount: policy.Mount{ReadOnly: true, NoSUID: true, NoDev: true, NoExec: true},
+		Readers: policy.Principals{UIDs: []int64{l.UID}}, Writers: policy.Principals{UIDs: []int64{0}},
+	}
+	if l.Origin == descriptor.OriginInline {
+		r.Facts = policy.FactsPredicted // there is no file behind it to look at
+	}
+}
+
+// lookUpUser settles the uid of a service that names its account.
+func (c *checker) lookUpUser(l *descriptor.Load, j *judgement) {
+	if l.User == "" || c.cfg.Host == nil {
+		return
+	}
+	uid, ok, err := c.cfg.Host.UID(l.User)
+	if ok {
+		l.UID = uid
+		return
+	}
+	if l.Dynamic || errors.Is(err, fs.ErrNotExist) { // a root without accounts says nothing about them
+		return
+	}
+	message := fmt.Sprintf("there is no account %.64q: the service would not start", l.User)
+	if err != nil {
+		message = bounded("the accounts cannot be read: " + err.Error())
+	}
+	j.add(Reason{
+		Code: RuleUnknownUser, Message: message, Severity: policy.SeverityWarning,
+		Fix: "create the account, or correct User=",
+	})
+}
+
+// addFacts fills in what the host shows. It returns the real path of a credential's origin, and reports whether what
+// was seen settles the load already.
+func (c *checker) addFacts(l descriptor.Load, req *policy.Request, j *judgement) (real string, settled bool) {
+	r := &req.Resource
+	path, self := l.Path, l.UID
+	if l.Source == policy.SourceCredential {
+		predict(l, r)
+		path, self = l.Origin, 0 // systemd copies credentials as root
+	}
+	if c.cfg.Host == nil || l.Source == policy.SourceEnv || !strings.HasPrefix(path, "/") {
+		return "", false
+	}
+	seen, err := c.cfg.Host.See(path, self)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && l.Default:
+		j.origin, r.Origin, r.Facts = descriptor.OriginInline, descriptor.OriginInline, policy.FactsPredicted
+		return "", false
+	case err != nil:
+		j.unseen(err)
+		return "", true
+	case l.Source == policy.SourceFile:
+		r.Facts, r.Resolved, r.Above, r.File = policy.FactsObserved, seen.Resolved, seen.Above, seen.File
+		return "", false
+	}
+	if reason, ok := odd(seen.File.Type); ok {
+		j.add(reason)
+		return "", true
+	}
+	r.Facts, r.OriginFile, r.File.Size = policy.FactsPredicted, seen.File, max(seen.File.Size, 1)
+	return seen.Resolved, false
+}
+
+// odd tells of the kinds of source that systemd accepts and that no single load can stand for.
+func odd(kind string) (Reason, bool) {
+	switch kind {
+	case "directory":
+		return Reason{
+			Code: RuleDirectorySource, Severity: policy.SeverityWarning,
+			Message: "the source is a directory: systemd would make a credential of every file in it",
+			Fix:     "name each file with its own LoadCredential=",
+		}, true
+	case "socket":
+		return Reason{
+			Code: RuleSocketSource, Severity: policy.SeverityWarning,
+			Message: "the source is a socket: the secret comes from whoever listens when the service starts",
+			Fix:     "check the service behind the socket",
+		}, true
+	}
+	return Reason{}, false
+}
+
+// unseen settles a load whose file could not be looked at.
+func (j *judgement) unseen(err error) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		j.verdict = Denied
+		j.add(Reason{
+			Code: RuleMissingSource, Severity: policy.SeverityError,
+			Message: "the source does not exist: the service would not get it",
+			Fix:     "put the secret there with mode 0600, owned by root; a symbolic link must not lead out of the root",
+		})
+	case errors.Is(err, fs.ErrPermission):
+		j.add(Reason{
+			Code: RuleUnseen, Severity: policy.SeverityWarning,
+			Message: "no permission to look at the source",
+			Fix:     "run the check as root",
+		})
+	default:
+		j.verdict = Denied
+		j.add(Reason{
+			Code: RuleUnwalkable, Severity: policy.SeverityError,
+			Message: bounded("the source cannot be reached: " + err.Error()),
+			Fix:     "correct the path",
+		})
+	}
+}

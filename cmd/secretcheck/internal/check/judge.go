@@ -1,0 +1,172 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
+	"github.com/llorch/secrets-management/policy"
+)
+
+// judge works out one verdict. The order is that of a real load: may the service ask at all, then the facts, then the
+// decision. A doubt about the descriptor can keep an allow from being one, never a denial.
+func (c *checker) judge(ctx context.Context, l descriptor.Load) judgement {
+	j := judgement{verdict: Undecided, action: l.Action, origin: l.Origin, facts: policy.FactsUnchecked}
+	if j.action == "" {
+		j.action = policy.LoadSecret
+	}
+	if l.Doubt != nil && l.Doubt.Identity {
+		return j.because(doubt(l.Doubt))
+	}
+	c.lookUpUser(&l, &j)
+	req := request(l, j.action, c.cfg.Environment)
+	asks, err := c.choose(ctx, l, req)
+	if err != nil {
+		return c.failed(j, err)
+	}
+	j.action = req.Action
+	if !asks {
+		c.decide(ctx, req, &j) // the denial, with the policy's own words
+		return j
+	}
+	if l.Doubt != nil {
+		return j.because(doubt(l.Doubt))
+	}
+	real, settled := c.addFacts(l, req, &j)
+	if settled {
+		return j
+	}
+	judged := c.decide(ctx, req, &j)
+	if judged && real != "" && real != req.Resource.Origin {
+		// Symlinks lead elsewhere: a grant has to cover both, as it has for a file that the service opens itself.
+		req.Resource.Origin = real
+		c.decide(ctx, req, &j)
+	}
+	c.qualify(l, req, &j)
+	return j
+}
+
+func (j judgement) because(r Reason) judgement {
+	j.reasons = append(j.reasons, r)
+	return j
+}
+
+func doubt(d *descriptor.Doubt) Reason {
+	return Reason{Code: d.Rule, Message: d.Message, Severity: policy.SeverityWarning, Fix: d.Fix}
+}
+
+func (c *checker) failed(j judgement, err error) judgement {
+	c.result.EngineFailed = true
+	j.verdict = Undecided
+	return j.because(Reason{
+		Code: RuleEngine, Message: bounded("the policy engine failed: " + err.Error()), Severity: policy.SeverityError,
+		Fix: "at run time this load would be refused; correct the policy",
+	})
+}
+
+// choose settles the action where the descriptor leaves it open: the first that the grants let the service ask for.
+// Deriving a key needs a purpose, which no descriptor can leave open. With no such action the load is judged as the
+// plain one, so that the refusal says what is missing.
+func (c *checker) choose(ctx context.Context, l descriptor.Load, req *policy.Request) (bool, error) {
+	actions := []policy.Action{l.Action}
+	if l.Action == "" {
+		actions = []policy.Action{policy.LoadSecret, policy.LoadKey}
+	}
+	for _, a := range actions {
+		req.Action = a
+		may, err := c.cfg.Policy.MayAsk(ctx, req)
+		if may || err != nil {
+			return may, err
+		}
+	}
+	req.Action = actions[0]
+	return false, nil
+}
+
+// decide asks the policy and takes its answer over. A second answer can only add denials. It reports false when there
+// was no answer.
+func (c *checker) decide(ctx context.Context, req *policy.Request, j *judgement) bool {
+	d, err := c.cfg.Policy.Decide(ctx, req)
+	if errors.Is(err, policy.ErrRequest) { // not a fault of the policy: a name that cannot be put to any
+		j.verdict = Denied
+		j.add(Reason{
+			Code: "invalid_request", Message: "a name or path is not valid UTF-8, or too long", Severity: policy.SeverityError,
+			Fix: "rename the file",
+		})
+		return false
+	}
+	if err != nil {
+		*j = c.failed(*j, err)
+		return false
+	}
+	j.facts = req.Resource.Facts
+	switch {
+	case !d.Allowed():
+		j.verdict = Denied
+	case j.verdict == Undecided:
+		j.verdict = Allowed
+	}
+	if j.grants == nil {
+		j.grants = d.Grants
+	}
+	j.minLength = max(j.minLength, d.Obligations.MinLength)
+	for _, r := range d.Reasons {
+		j.add(Reason{Code: r.Code, Message: bounded(r.Message), Severity: r.Severity, Fix: bounded(r.Fix)})
+	}
+	return true
+}
+
+// add appends a reason unless the same was said before: two questions about one file have most answers in common.
+func (j *judgement) add(r Reason) {
+	for _, old := range j.reasons {
+		if old.Code == r.Code && old.Message == r.Message {
+			return
+		}
+	}
+	j.reasons = append(j.reasons, r)
+}
+
+// qualify adds what the policy cannot know: whether the load that it allows will come to its end.
+func (c *checker) qualify(l descriptor.Load, req *policy.Request, j *judgement) {
+	if l.Source == policy.SourceCredential && j.origin == descriptor.OriginInline && !l.Encrypted {
+		j.add(Reason{
+			Code: RuleInline, Severity: policy.SeverityWarning,
+			Message: "the value stands in the unit, which every user of the host can read",
+			Fix:     "move it into a file of mode 0600 and use LoadCredential=",
+		})
+	}
+	if size, least, known := sizes(l, req, *j); known && size < least && j.verdict == Allowed {
+		j.verdict = Denied
+		j.add(Reason{
+			Code: RuleTooShort, Severity: policy.SeverityError,
+			Message: fmt.Sprintf("the file has %d bytes, the load needs at least %d", size, least),
+			Fix:     "store the whole secret; a key is 64 hexadecimal digits",
+		})
+	}
+	if c.cfg.RequireFacts && j.facts == policy.FactsUnchecked && l.Source != policy.SourceEnv && j.verdict == Allowed {
+		j.verdict = Undecided
+		j.add(Reason{
+			Code: RuleUnchecked, Severity: policy.SeverityWarning,
+			Message: "the file behind this load was not looked at",
+			Fix:     "check with --root, and name an absolute path as the source",
+		})
+	}
+}
+
+// keyDigits is the length of a key file: 32 bytes in hexadecimal.
+const keyDigits = 64
+
+// sizes compares what is there with what the loader will ask for: an empty secret is never loaded, a key is 64 digits,
+// and a grant can demand more.
+func sizes(l descriptor.Load, req *policy.Request, j judgement) (size, least int64, known bool) {
+	f := req.Resource.OriginFile
+	if l.Source == policy.SourceFile {
+		f = req.Resource.File
+	}
+	least = max(j.minLength, 1)
+	if req.Action == policy.LoadKey {
+		least = max(least, keyDigits)
+	}
+	return f.Size, least, f.Type == "regular" && !l.Encrypted
+}

@@ -1,0 +1,76 @@
+// Package descriptor is what every format of deployment descriptor is reduced to: loads, and findings about the
+// descriptor itself. It holds names, paths and positions, never a value: a reader drops a literal secret where it
+// meets it, so that nothing downstream can print one.
+package descriptor
+
+import "github.com/llorch/secrets-management/policy"
+
+// Position is a place in a descriptor. Line and Column count from 1, Column in characters.
+type Position struct {
+	File   string
+	Line   int
+	Column int
+}
+
+// OriginInline is the origin of a credential whose value stands in the descriptor itself.
+const OriginInline = "inline"
+
+// Load is one secret source that a descriptor makes available to one service by a line in force.
+type Load struct {
+	Service string
+	Unit    string        // the systemd unit; empty in other descriptors
+	Action  policy.Action // empty where the descriptor leaves it open
+	Purpose string        // derivation label, for DeriveKey
+	Source  policy.Source
+	Name    string // credential or variable
+	Path    string // the file that the service opens
+	Origin  string // host path that the runtime file is copied from, OriginInline, or empty where unknown
+
+	User      string // account whose uid is still to be looked up; empty when UID says it all
+	UID       int64  // -1 where it cannot be known
+	Dynamic   bool   // systemd makes the account when there is none of that name
+	Encrypted bool   // the value at the origin is ciphertext
+	Default   bool   // a literal stands in when the origin is missing, so that this is no fault
+
+	Doubt *Doubt
+	Position
+}
+
+// Doubt is why a load cannot be judged from its descriptor. A doubt never hides a denial: it only keeps an allowed
+// load from being called allowed.
+type Doubt struct {
+	Rule    string
+	Message string
+	Fix     string
+
+	// Identity says that even the secret's name is unknown, so that asking the policy would be a guess.
+	Identity bool
+}
+
+// Finding is something to tell about a descriptor, with the place.
+type Finding struct {
+	Rule     string
+	Severity policy.Severity
+	Message  string
+	Fix      string
+	Position
+	Service string
+	Source  policy.Source
+	Name    string
+	Path    string
+}
+
+// The rules of findings about descriptors. They are an interface: waivers and dashboards name them.
+const (
+	RuleUnreadable    = "unreadable"             // a descriptor cannot be read; bad input
+	RuleUnparsable    = "unparsable"             // a descriptor cannot be parsed; bad input
+	RuleIgnored       = "ignored_by_systemd"     // a line that systemd drops with a log message
+	RuleSpecifier     = "specifier_not_resolved" // a %x that the descriptor alone cannot resolve
+	RuleImport        = "import_not_resolved"    // ImportCredential=: what it matches is known on the host only
+	RuleUnusedSetting = "unused_setting"         // an X-Secretcheck setting about a credential that is not there
+	RuleNoDescriptor  = "not_a_descriptor"       // a file in a searched directory that is no descriptor of ours
+	RuleMasked        = "masked"                 // a unit linked to the null device
+)
+
+// Bad reports whether the finding means that input could not be judged at all.
+func (f Finding) Bad() bool { return f.Rule == RuleUnreadable || f.Rule == RuleUnparsable }

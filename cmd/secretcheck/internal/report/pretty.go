@@ -1,0 +1,141 @@
+package report
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/check"
+	"github.com/llorch/secrets-management/policy"
+)
+
+// Pretty writes the report for people: each service with its loads, then what was found besides, the count, and the
+// next step last.
+func Pretty(w io.Writer, r check.Result) error {
+	var b bytes.Buffer
+	service, first := "", true
+	for _, l := range r.Loads {
+		if first || l.Service != service {
+			if !first {
+				b.WriteByte('\n')
+			}
+			fmt.Fprintf(&b, "%s\n", Text(l.Service))
+			service, first = l.Service, false
+		}
+		load(&b, l)
+	}
+	others(&b, r)
+	summary(&b, r)
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+func load(b *bytes.Buffer, l check.Load) {
+	fmt.Fprintf(b, "  %-9s  %-11s  %s\n", l.Verdict, Text(string(l.Action)), what(l))
+	fmt.Fprintf(b, "%sat %s\n", indent, place(l.File, l.Line, l.Column))
+	for _, r := range l.Reasons {
+		complaint(b, string(r.Severity), r.Code, r.Message, r.Fix)
+	}
+}
+
+const indent = "             "
+
+// what names the secret as its owner would.
+func what(l check.Load) string {
+	switch {
+	case l.Source == policy.SourceFile:
+		return "file " + Text(l.Path)
+	case l.Source == policy.SourceEnv:
+		return "variable " + Text(l.Name)
+	case l.Origin == "":
+		return "credential " + Text(l.Name)
+	case l.Origin[0] == '/':
+		return "credential " + Text(l.Name) + " from " + Text(l.Origin)
+	}
+	return "credential " + Text(l.Name) + ", " + Text(l.Origin)
+}
+
+func place(file string, line, column int) string {
+	return fmt.Sprintf("%s:%d:%d", Text(file), line, column)
+}
+
+func complaint(b *bytes.Buffer, severity, code, message, fix string) {
+	fmt.Fprintf(b, "%s%s %s: %s\n", indent, Text(severity), Text(code), Text(message))
+	if fix != "" {
+		fmt.Fprintf(b, "%sfix: %s\n", indent, Text(fix))
+	}
+}
+
+// others are the findings that no load shows already.
+func others(b *bytes.Buffer, r check.Result) {
+	shown := map[string]bool{}
+	for _, l := range r.Loads {
+		for _, reason := range l.Reasons {
+			shown[reason.Code+"\x00"+reason.Message+"\x00"+place(l.File, l.Line, l.Column)] = true
+		}
+	}
+	header := len(r.Loads) > 0
+	for _, f := range r.Findings {
+		if shown[f.Rule+"\x00"+f.Message+"\x00"+place(f.File, f.Line, f.Column)] {
+			continue
+		}
+		if header {
+			b.WriteString("\nin the descriptors\n")
+			header = false
+		}
+		fmt.Fprintf(b, "  %s\n", place(f.File, f.Line, f.Column))
+		complaint(b, string(f.Severity), f.Rule, f.Message, f.Fix)
+	}
+}
+
+func summary(b *bytes.Buffer, r check.Result) {
+	s := r.Summary
+	if b.Len() > 0 {
+		b.WriteByte('\n')
+	}
+	fmt.Fprintf(b, "%s, %s: %d allowed, %d denied, %d undecided; %s\n",
+		count(s.Descriptors, "descriptor"), count(s.Loads, "load"), s.Allowed, s.Denied, s.Undecided, count(s.Warnings, "warning"))
+	fmt.Fprintf(b, "next: %s\n", next(r))
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// next is the one thing to do first.
+func next(r check.Result) string {
+	for _, l := range r.Loads {
+		for _, reason := range l.Reasons {
+			if reason.Code == "no_grant" && l.Verdict == check.Denied {
+				return "see what the service may ask for: secretcheck policy can " + Text(l.Service) + " --policy …"
+			}
+		}
+	}
+	switch s := r.Summary; {
+	case r.EngineFailed:
+		return "correct the policy"
+	case r.BadInput:
+		return "correct the descriptors that could not be read"
+	case s.Denied > 0:
+		return "apply the fixes above and check again"
+	case s.Undecided > 0:
+		return "settle what is undecided, with --root for facts about files"
+	case s.Warnings > 0:
+		return "nothing has to be done; look at the warnings"
+	case unchecked(r):
+		return "nothing has to be done; --root DIR looks at the files too"
+	}
+	return "nothing has to be done"
+}
+
+func unchecked(r check.Result) bool {
+	for _, l := range r.Loads {
+		if l.Facts == policy.FactsUnchecked && l.Source != policy.SourceEnv {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,125 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"unicode"
+
+	"pgregory.net/rapid"
+
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/check"
+	"github.com/llorch/secrets-management/policy"
+)
+
+const hostile = "\x1b[2J\u202e\u009b\x00\x07\xff</script>\n::error::x\r\U000e0001"
+
+// Whatever a descriptor or a policy puts into a report, nothing in it acts on a terminal. (CHK-1008)
+func TestCHK1008NothingActsOnATerminal(t *testing.T) {
+	r := check.Result{
+		Loads: []check.Load{{
+			Service: hostile, Action: policy.Action(hostile), Source: policy.SourceCredential, Name: hostile, Path: hostile,
+			Origin: "/" + hostile, Verdict: check.Denied, File: hostile,
+			Reasons: []check.Reason{{Code: hostile, Message: hostile, Severity: policy.Severity(hostile), Fix: hostile}}, Grants: []string{hostile},
+		}, {Service: "b", Source: policy.SourceFile, Path: hostile}, {Service: "c", Source: policy.SourceEnv, Name: hostile}, {Service: "d", Name: hostile, Origin: hostile}, {Service: "::error::x"}, {Service: " ::error::##[x]"}},
+		Findings: []check.Finding{{Rule: hostile, Message: hostile, Severity: policy.Severity(hostile), Fix: hostile, File: hostile, Service: hostile}},
+	}
+	for name, write := range map[string]func(*bytes.Buffer) error{
+		"pretty": func(b *bytes.Buffer) error { return Pretty(b, r) },
+		"json":   func(b *bytes.Buffer) error { return JSON(b, r) },
+	} {
+		var b bytes.Buffer
+		if err := write(&b); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range b.String() {
+			if c != '\n' && !unicode.IsPrint(c) {
+				t.Errorf("%s: %q in the output", name, c)
+			}
+		}
+		for line := range strings.Lines(b.String()) {
+			if strings.HasPrefix(strings.TrimSpace(line), "::") || strings.Contains(line, "##") {
+				t.Errorf("%s: a line starts with a workflow command: %s", name, line)
+			}
+		}
+	}
+}
+
+func TestText(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain, ä 漢":       "plain, ä 漢",
+		"\x1b[0m":          `\x1b[0m`,
+		"a\nb":             `a\x0ab`,
+		"\xff":             `\xff`,
+		"::error::x":       `\x3a:error::x`,
+		" ::add-mask::x":   `\x3a:add-mask::x`,
+		"x ##[error]":      `x #\x23[error]`,
+		"\u202e\U000e0001": `\u202e\U000e0001`,
+	} {
+		if got := Text(in); got != want {
+			t.Errorf("%q: got %q", in, got)
+		}
+	}
+	if got := Text(strings.Repeat("é", 9999)); len([]rune(got)) != maxText+1 {
+		t.Errorf("%d characters", len([]rune(got)))
+	}
+	if got := Lines("a\tb\x1b\nc\n"); got != "a  b\\x1b\nc" {
+		t.Errorf("%q", got)
+	}
+}
+
+// Escaping changes how JSON is written, never what it says. (CHK-1009)
+func TestCHK1009EscapingKeepsTheMeaning(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.String().Draw(t, "text")
+		var b bytes.Buffer
+		if err := Value(&b, []string{text}); err != nil {
+			t.Fatal(err)
+		}
+		var back []string
+		if err := json.Unmarshal(b.Bytes(), &back); err != nil || len(back) != 1 || back[0] != strings.ToValidUTF8(text, "\uFFFD") {
+			t.Fatalf("%q came back as %q: %v", text, back, err)
+		}
+	})
+}
+
+func TestPrettyEndsWithTheNextStep(t *testing.T) {
+	load := func(v check.Verdict, code string) check.Result {
+		l := check.Load{Service: "s", Source: policy.SourceEnv, Name: "A", Verdict: v, File: "f", Line: 1, Column: 1}
+		if code != "" {
+			l.Reasons = []check.Reason{{Code: code, Message: "m", Severity: policy.SeverityError}}
+		}
+		r := check.Result{Loads: []check.Load{l}}
+		switch v {
+		case check.Denied:
+			r.Summary.Denied = 1
+		case check.Undecided:
+			r.Summary.Undecided = 1
+		default:
+			r.Summary.Allowed = 1
+		}
+		return r
+	}
+	failed, bad := load(check.Undecided, "engine_error"), load(check.Allowed, "")
+	failed.EngineFailed, bad.BadInput = true, true
+	for _, c := range []struct {
+		r    check.Result
+		want string
+	}{
+		{load(check.Denied, "no_grant"), "see what the service may ask for: secretcheck policy can s --policy …"},
+		{load(check.Denied, "mode_too_open"), "apply the fixes above and check again"},
+		{load(check.Undecided, "x"), "settle what is undecided, with --root for facts about files"},
+		{failed, "correct the policy"},
+		{bad, "correct the descriptors that could not be read"},
+		{load(check.Allowed, ""), "nothing has to be done"},
+	} {
+		var b bytes.Buffer
+		if err := Pretty(&b, c.r); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasSuffix(b.String(), "\nnext: "+c.want+"\n") {
+			t.Errorf("want %q at the end of\n%s", c.want, b.String())
+		}
+	}
+}

@@ -1,0 +1,46 @@
+package systemd
+
+import (
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// FuzzRead holds for every unit: no panic, each name in force once, and each load points at the place where its name
+// stands.
+func FuzzRead(f *testing.F) {
+	for _, c := range syntax {
+		f.Add([]byte(c.unit))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		loads, findings := Read(unit("u@i.service", string(data)))
+		lines := strings.Split(string(data), "\n")
+		seen := map[string]bool{}
+		for _, l := range loads {
+			if seen[l.Name] {
+				t.Errorf("%q is loaded twice", l.Name)
+			}
+			seen[l.Name] = true
+			if !utf8.ValidString(l.Name+l.Origin+l.Path) || l.Line < 1 || l.Line > len(lines) {
+				t.Fatalf("load %+v", l)
+			}
+			line := []rune(strings.TrimPrefix(lines[l.Line-1], bom))
+			if l.Column < 1 || l.Column > len(line) {
+				t.Fatalf("load %+v is not on line %q", l, string(line))
+			}
+			// Specifiers, backslashes and continuations change a name on its way; its first character stays.
+			if at := line[l.Column-1]; l.Doubt == nil && at != '%' && at != '\\' && !strings.HasPrefix(l.Name, string(at)) {
+				t.Errorf("load %+v points at %q", l, string(line[l.Column-1:]))
+			}
+			plain := !strings.ContainsAny(string(line), `%\`)
+			if rest := string(line[l.Column-1:]); plain && !strings.HasPrefix(rest, l.Name) {
+				t.Errorf("load %+v points at %q", l, rest)
+			}
+		}
+		for _, f := range findings {
+			if f.Rule == "" || f.Message == "" || f.Line < 1 || f.Line > len(lines) || f.Column < 1 {
+				t.Errorf("finding %+v", f)
+			}
+		}
+	})
+}

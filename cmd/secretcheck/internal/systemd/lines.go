@@ -1,0 +1,82 @@
+package systemd
+
+import (
+	"strings"
+	"unicode/utf8"
+
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
+)
+
+// physical is a line as systemd reads it, and where it starts.
+type physical struct {
+	text   string
+	line   int
+	column int
+}
+
+// splitLines cuts text where systemd's read_line does: at a line feed, a carriage return, or one of each in either
+// order. Lines are numbered by line feeds, as editors do, so that a lone carriage return only moves the column.
+func splitLines(text string) []physical {
+	var lines []physical
+	line, column := 1, 1
+	for text != "" {
+		end := strings.IndexAny(text, "\r\n")
+		if end < 0 {
+			end = len(text)
+		}
+		lines = append(lines, physical{text[:end], line, column})
+		width := markerWidth(text[end:])
+		if marker := text[end : end+width]; strings.Contains(marker, "\n") {
+			line++
+			column = 1 + len(marker[strings.IndexByte(marker, '\n')+1:])
+		} else {
+			column += utf8.RuneCountInString(text[:end]) + width
+		}
+		text = text[end+width:]
+	}
+	return lines
+}
+
+// markerWidth is the length of the end-of-line marker that s starts with.
+func markerWidth(s string) int {
+	if len(s) > 1 && s[0] != s[1] && (s[1] == '\n' || s[1] == '\r') {
+		return 2
+	}
+	return min(len(s), 1)
+}
+
+// logical is a line after continuations are joined, with the way back to where each part stood.
+type logical struct {
+	text  []byte
+	spans []span
+}
+
+type span struct {
+	offset       int
+	line, column int
+}
+
+// add appends a physical line and reports whether the next one continues it.
+func (l *logical) add(p physical) bool {
+	l.spans = append(l.spans, span{len(l.text), p.line, p.column})
+	l.text = append(l.text, p.text...)
+	slashes := len(p.text) - len(strings.TrimRight(p.text, `\`))
+	if slashes%2 == 0 {
+		return false
+	}
+	l.text[len(l.text)-1] = ' '
+	return true
+}
+
+// position finds where the byte at offset stood in the file.
+func (l *logical) position(file string, offset int) descriptor.Position {
+	at := descriptor.Position{File: file, Line: 1, Column: 1}
+	for _, s := range l.spans {
+		if s.offset > offset {
+			break
+		}
+		at.Line = s.line
+		at.Column = s.column + utf8.RuneCount(l.text[s.offset:offset])
+	}
+	return at
+}

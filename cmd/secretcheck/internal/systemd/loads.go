@@ -1,0 +1,59 @@
+package systemd
+
+import (
+	"path"
+	"strings"
+
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
+	"github.com/llorch/secrets-management/policy"
+)
+
+// loads lists what is in force at the end: one load for each credential name. Load wins over Import, Import over Set;
+// a Set beside a Load of the same name is only its default for a missing source (exec-credential.c).
+func (s *service) loads() []descriptor.Load {
+	var loads []descriptor.Load
+	used := map[string]bool{}
+	for _, kind := range []credentials{s.loaded, s.imported, s.literal} {
+		for _, c := range kind.list {
+			if c == nil || used[c.id] {
+				continue
+			}
+			used[c.id] = true
+			loads = append(loads, s.toLoad(c))
+		}
+	}
+	s.unusedActions(used)
+	service := s.service()
+	for i := range s.findings {
+		s.findings[i].Service = service
+	}
+	return loads
+}
+
+// service is the subject: the unit without suffix and instance, unless the unit says otherwise.
+func (s *service) service() string {
+	if s.override != "" {
+		return s.override
+	}
+	return s.name.prefix
+}
+
+func (s *service) toLoad(c *credential) descriptor.Load {
+	user, uid := s.identity()
+	l := descriptor.Load{
+		Service: s.service(), Unit: s.name.full, Source: policy.SourceCredential, Name: c.id,
+		Path: "/run/credentials/" + s.name.full + "/" + c.id,
+		User: user, UID: uid, Dynamic: s.dynamic, Encrypted: c.encrypted, Doubt: c.doubt, Position: c.at,
+	}
+	if a, ok := s.actions[c.id]; ok {
+		l.Action, l.Purpose = a.action, a.purpose
+	}
+	switch {
+	case c.inline:
+		l.Origin = descriptor.OriginInline
+	case strings.HasPrefix(c.path, "/"):
+		l.Origin = path.Clean(c.path)
+		l.Default = s.literal.has(c.id)
+	}
+	return l
+}

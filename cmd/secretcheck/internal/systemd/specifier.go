@@ -1,0 +1,54 @@
+package systemd
+
+import "strings"
+
+// name is a unit's name taken apart.
+type name struct {
+	full     string // "foo@bar.service"
+	prefix   string // "foo"
+	instance string // "bar"
+	template bool   // "foo@.service": the instance is not known
+}
+
+func splitName(unit string) name {
+	stem := strings.TrimSuffix(unit, ".service")
+	prefix, instance, at := strings.Cut(stem, "@")
+	return name{full: unit, prefix: prefix, instance: instance, template: at && instance == ""}
+}
+
+// resolve replaces the specifiers that a unit's name settles. It reports false where one is left that needs the
+// host, the instance of a template, or a systemd that knows it: leaving that text in place would be a guess.
+func (n name) resolve(s string) (string, bool) {
+	var out strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] != '%' || i+1 == len(s) { // systemd keeps a percent sign at the very end
+			out.WriteByte(s[i])
+			continue
+		}
+		i++
+		value, ok := n.specifier(s[i])
+		if !ok {
+			return s, false
+		}
+		out.WriteString(value)
+	}
+	return out.String(), true
+}
+
+func (n name) specifier(c byte) (string, bool) {
+	switch c {
+	case '%':
+		return "%", true
+	case 'p':
+		return n.prefix, true
+	case 'j':
+		return n.prefix[strings.LastIndexByte(n.prefix, '-')+1:], true
+	case 'n':
+		return n.full, !n.template
+	case 'N':
+		return strings.TrimSuffix(n.full, ".service"), !n.template
+	case 'i':
+		return n.instance, !n.template
+	}
+	return "", false
+}

@@ -1,0 +1,146 @@
+package systemd
+
+import (
+	"bytes"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
+	"github.com/llorch/secrets-management/policy"
+)
+
+const (
+	whitespace = " \t\n\r" // systemd's WHITESPACE
+	bom        = "\uFEFF"
+)
+
+// assignment is one "key=value" that systemd would act on. The value of a literal credential is cut off: only what
+// stands before its first colon is kept.
+type assignment struct {
+	section string
+	key     string
+	value   string
+	fault   string // why systemd would refuse the literal that was cut off
+	at      descriptor.Position
+}
+
+// parser reads one unit file or drop-in.
+type parser struct {
+	file        string
+	section     string
+	known       bool // the section is one that systemd reads in a service
+	assignments []assignment
+	bad         *descriptor.Finding
+}
+
+// parse reads a unit file as systemd's config_parse does. A file with a fault that systemd would log or refuse the
+// unit for gives that one finding and no assignments: half a unit is not judged.
+func parse(file string, data []byte) ([]assignment, *descriptor.Finding) {
+	p := &parser{file: file}
+	if i := bytes.IndexByte(data, 0); i >= 0 {
+		before := splitLines(string(data[:i]) + "?")
+		last := before[len(before)-1]
+		column := last.column + utf8.RuneCountInString(last.text) - 1
+		p.refuse(descriptor.Position{File: file, Line: last.line, Column: column}, "NUL byte")
+		return nil, p.bad
+	}
+	p.run(splitLines(string(data)))
+	if p.bad != nil {
+		return nil, p.bad
+	}
+	return p.assignments, nil
+}
+
+func (p *parser) run(lines []physical) {
+	var line logical
+	continued, bomSeen := false, false
+	for _, l := range lines {
+		if isComment(l.text) { // inside a continuation too, where it does not end it
+			continue
+		}
+		if !bomSeen && strings.HasPrefix(l.text, bom) {
+			bomSeen = true
+			l.text = l.text[len(bom):]
+		}
+		if continued = line.add(l); continued {
+			continue
+		}
+		p.line(&line)
+		if p.bad != nil {
+			return
+		}
+		line = logical{}
+	}
+	if continued {
+		p.line(&line)
+	}
+}
+
+// isComment is systemd's test: a comment is a physical line, so a backslash at its end continues nothing.
+func isComment(text string) bool {
+	text = strings.TrimLeft(text, whitespace)
+	return text != "" && (text[0] == '#' || text[0] == ';')
+}
+
+// line handles one logical line.
+func (p *parser) line(l *logical) {
+	text := strings.TrimRight(string(l.text), whitespace)
+	start := len(text) - len(strings.TrimLeft(text, whitespace))
+	text = text[start:]
+	at := l.position(p.file, start)
+	switch {
+	case text == "":
+	case !utf8.ValidString(text):
+		p.refuse(at, "line is not valid UTF-8")
+	case text[0] == '[':
+		p.header(text, at)
+	case p.section == "" && isComment(text): // a comment behind a byte order mark
+	case p.section == "":
+		p.refuse(at, "assignment before any section")
+	case p.known:
+		p.assign(l, text, start)
+	}
+}
+
+func (p *parser) header(text string, at descriptor.Position) {
+	if !strings.HasSuffix(text, "]") || len(text) < 2 {
+		p.refuse(at, `section header without "]"`)
+		return
+	}
+	p.section = text // with its brackets, so that "[]" is a section like any other unknown one
+	p.known = p.section == "[Unit]" || p.section == "[Service]" || p.section == "[Install]"
+}
+
+func (p *parser) assign(l *logical, text string, start int) {
+	key, value, found := strings.Cut(text, "=")
+	if !found {
+		p.refuse(l.position(p.file, start), `line without "="`)
+		return
+	}
+	if key == "" {
+		p.refuse(l.position(p.file, start), `no key before "="`)
+		return
+	}
+	offset := start + len(key) + 1
+	offset += len(value) - len(strings.TrimLeft(value, whitespace))
+	a := assignment{section: p.section, key: strings.Trim(key, whitespace), value: strings.Trim(value, whitespace)}
+	if !wanted(a.section, a.key) {
+		return
+	}
+	if a.value == "" {
+		offset = start
+	}
+	a.at = l.position(p.file, offset)
+	if a.value != "" && (a.key == keySet || a.key == keySetEncrypted) {
+		a.value, a.fault = dropLiteral(a.value, a.key == keySetEncrypted)
+	}
+	p.assignments = append(p.assignments, a)
+}
+
+// refuse records the fault. It never quotes the line: a continuation gone wrong can hold part of a secret.
+func (p *parser) refuse(at descriptor.Position, message string) {
+	p.bad = &descriptor.Finding{
+		Rule: descriptor.RuleUnparsable, Severity: policy.SeverityError, Message: message,
+		Fix: "correct the unit; systemd-analyze verify shows what systemd makes of it", Position: at,
+	}
+}

@@ -1,0 +1,223 @@
+// Package systemd reads service units as systemd itself does, and works out the credentials that they give to a
+// service. It follows systemd's own parser (conf-parser.c, load-fragment.c, exec-credential.c of 252 and 257) and not
+// the usual INI habits: those lose the line after a comment that ends in a backslash and keep one of repeated keys,
+// and both hide secrets.
+package systemd
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
+	"github.com/llorch/secrets-management/policy"
+)
+
+// The settings that are read.
+const (
+	keyLoad          = "LoadCredential"
+	keyLoadEncrypted = "LoadCredentialEncrypted"
+	keySet           = "SetCredential"
+	keySetEncrypted  = "SetCredentialEncrypted"
+	keyImport        = "ImportCredential"
+	keyUser          = "User"
+	keyDynamic       = "DynamicUser"
+	keyService       = "X-Secretcheck-Service"
+	keyAction        = "X-Secretcheck-Action"
+)
+
+// File is one file of a unit: its fragment, or a drop-in.
+type File struct {
+	Name string // as reports name it
+	Data []byte
+}
+
+// Unit is a service unit with its drop-ins, in the order in which systemd reads them.
+type Unit struct {
+	Name    string // "queen-rbee.service"
+	Partial bool   // drop-ins only: the fragment lies elsewhere
+	Files   []File
+}
+
+// Read works out what the unit loads. A unit with a file that does not parse has no loads, only the finding.
+func Read(u Unit) ([]descriptor.Load, []descriptor.Finding) {
+	var all []assignment
+	for _, f := range u.Files {
+		assignments, bad := parse(f.Name, f.Data)
+		if bad != nil {
+			return nil, []descriptor.Finding{*bad}
+		}
+		all = append(all, assignments...)
+	}
+	s := newService(u)
+	for _, a := range all {
+		handler(a.key)(s, a)
+	}
+	return s.loads(), s.findings
+}
+
+// handler holds the meaning of each setting; it is nil for one that has none here.
+func handler(key string) func(*service, assignment) {
+	switch key {
+	case keyLoad, keyLoadEncrypted:
+		return (*service).load
+	case keySet, keySetEncrypted:
+		return (*service).set
+	case keyImport:
+		return (*service).imports
+	case keyUser:
+		return func(s *service, a assignment) { s.user = a.value }
+	case keyDynamic:
+		return (*service).dynamicUser
+	case keyService:
+		return (*service).subject
+	case keyAction:
+		return (*service).action
+	}
+	return nil
+}
+
+// wanted reports whether a setting has a meaning for us in a section. Nothing else is kept.
+func wanted(section, key string) bool {
+	if key == keyService && section == "[Unit]" {
+		return true
+	}
+	return section == "[Service]" && handler(key) != nil
+}
+
+// choice is what an X-Secretcheck-Action= line says about a credential.
+type choice struct {
+	action  policy.Action
+	purpose string
+	at      descriptor.Position
+}
+
+// service is the state of a unit while its settings are applied, and the effective unit after the last.
+type service struct {
+	name     name
+	partial  bool
+	override string // of the subject
+	user     string
+	dynamic  bool
+	loaded   credentials
+	literal  credentials
+	imported credentials
+	actions  map[string]choice
+	findings []descriptor.Finding
+}
+
+func newService(u Unit) *service {
+	return &service{name: splitName(u.Name), partial: u.Partial, actions: map[string]choice{}}
+}
+
+// load handles LoadCredential= and LoadCredentialEncrypted=, which share one list.
+func (s *service) load(a assignment) {
+	if a.value == "" {
+		s.loaded = credentials{}
+		return
+	}
+	c, rest, ok := s.identify(a)
+	if !ok {
+		return
+	}
+	c.path = c.id // the name alone means the credential store
+	if rest != "" {
+		path, resolved := s.name.resolve(rest)
+		if !resolved {
+			c.doubt, path = specifierDoubt("source path", false), ""
+		} else if !validSource(path) {
+			s.ignored(a, c.id, "the source is neither a normalized absolute path nor a credential name")
+			return
+		}
+		c.path = path
+	}
+	s.loaded.put(c)
+}
+
+// validSource is what systemd accepts behind the colon: a normalized absolute path, or a credential's name.
+func validSource(path string) bool {
+	if strings.HasPrefix(path, "/") {
+		return normalized(path)
+	}
+	return validName(path)
+}
+
+// set handles SetCredential= and SetCredentialEncrypted=, which share one list. The value is gone already.
+func (s *service) set(a assignment) {
+	if a.value == "" && a.fault == "" {
+		s.literal = credentials{}
+		return
+	}
+	if a.fault != "" {
+		s.ignored(a, "", a.fault)
+		return
+	}
+	c, _, ok := s.identify(a)
+	if !ok {
+		return
+	}
+	c.inline = true
+	s.literal.put(c)
+}
+
+// imports handles ImportCredential=GLOB[:NEWNAME].
+func (s *service) imports(a assignment) {
+	if a.value == "" {
+		s.imported = credentials{}
+		return
+	}
+	word, rest, ok := firstWord(a.value)
+	glob, resolved := s.name.resolve(word)
+	switch {
+	case !ok || resolved && !validGlob(glob):
+		s.ignored(a, "", "the glob is not a credential name or the beginning of one and an asterisk")
+		return
+	case rest != "" && !validName(rest):
+		s.ignored(a, "", "the new name is not a valid credential name")
+		return
+	}
+	s.imported.put(credential{id: glob, at: a.at, doubt: &descriptor.Doubt{
+		Rule:     descriptor.RuleImport,
+		Message:  "what ImportCredential= matches is known on the host only",
+		Fix:      "name each credential with LoadCredential=",
+		Identity: true,
+	}})
+}
+
+// identify reads the credential's name at the start of a value.
+func (s *service) identify(a assignment) (c credential, rest string, ok bool) {
+	encrypted := a.key == keyLoadEncrypted || a.key == keySetEncrypted
+	word, rest, ok := firstWord(a.value)
+	if !ok {
+		s.ignored(a, "", "the name ends in a backslash")
+		return c, "", false
+	}
+	id, resolved := s.name.resolve(word)
+	if !resolved {
+		return credential{id: word, at: a.at, encrypted: encrypted, doubt: specifierDoubt("credential name", true)}, rest, true
+	}
+	if !validName(id) {
+		s.ignored(a, "", "the name before the colon is not a valid credential name")
+		return c, "", false
+	}
+	return credential{id: id, at: a.at, encrypted: encrypted}, rest, true
+}
+
+func specifierDoubt(where string, identity bool) *descriptor.Doubt {
+	return &descriptor.Doubt{
+		Rule:     descriptor.RuleSpecifier,
+		Message:  "the " + where + " has a specifier that only the running systemd can resolve",
+		Fix:      "write it out, or use only %n %N %p %i %j %% in units that are not templates",
+		Identity: identity,
+	}
+}
+
+// ignored records a line that systemd would log and drop. It never quotes the line: who confuses LoadCredential= with
+// SetCredential= has written a secret there.
+func (s *service) ignored(a assignment, id, message string) {
+	s.findings = append(s.findings, descriptor.Finding{
+		Rule: descriptor.RuleIgnored, Severity: policy.SeverityWarning,
+		Message: fmt.Sprintf("systemd would ignore this %s=: %s", a.key, message),
+		Fix:     "correct the line; the service gets no such credential", Position: a.at,
+		Source: policy.SourceCredential, Name: id,
+	})
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/check"
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/report"
+)
+
+// format is a way to write a report, nil where there is none of that name.
+func format(name string) func(io.Writer, check.Result) error {
+	switch name {
+	case "pretty":
+		return report.Pretty
+	case "json":
+		return report.JSON
+	}
+	return nil
+}
+
+const formatNames = "pretty or json"
+
+// outputs are where reports go: one format to stdout, any number to files.
+type outputs struct {
+	format string
+	files  []string
+}
+
+func (o *outputs) register(flags *pflag.FlagSet) {
+	flags.StringVar(&o.format, "format", "pretty", "write the report to stdout as `F`, "+formatNames)
+	flags.StringArrayVar(&o.files, "output", nil, "write it to a file as well, as `F=FILE`; can be repeated")
+}
+
+// valid refuses before any work is done.
+func (o *outputs) valid() error {
+	if format(o.format) == nil {
+		return usage("--format takes "+formatNames, "unknown format %q", o.format)
+	}
+	for _, f := range o.files {
+		kind, name, _ := strings.Cut(f, "=")
+		if format(kind) == nil || name == "" {
+			return usage("--output takes F=FILE, F being "+formatNames, "output %q is not F=FILE", f)
+		}
+	}
+	return nil
+}
+
+func (o *outputs) write(stdout io.Writer, r check.Result) error {
+	for _, f := range o.files {
+		kind, name, _ := strings.Cut(f, "=")
+		if err := writeReport(name, format(kind), r); err != nil {
+			return usage("", "output: %w", short(err))
+		}
+	}
+	if err := format(o.format)(stdout, r); err != nil {
+		return usage("", "output: %w", err)
+	}
+	return nil
+}
+
+func writeReport(name string, write func(io.Writer, check.Result) error, r check.Result) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	if err := write(f, r); err != nil {
+		_ = f.Close()
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return f.Close()
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/report"
+)
+
+// world is everything that a run touches besides the files it is pointed at.
+type world struct {
+	args           []string
+	stdin          io.Reader
+	stdout, stderr io.Writer
+}
+
+// The exit codes are an interface. Of several that apply, the highest in this list is given.
+const (
+	exitPolicy    = 5 // policy or engine error
+	exitInput     = 4 // bad input or usage
+	exitDenied    = 1
+	exitUndecided = 3
+	exitWarned    = 2 // only with --fail-on-warn
+	exitClean     = 0
+)
+
+// failure is an error with the exit code that it means. A failure without a message has been reported already.
+type failure struct {
+	code int
+	err  error
+	hint string
+}
+
+func (f *failure) Error() string {
+	if f.err == nil {
+		return ""
+	}
+	return f.err.Error()
+}
+
+func (f *failure) Unwrap() error { return f.err }
+
+func usage(hint, format string, args ...any) error {
+	return &failure{exitInput, fmt.Errorf(format, args...), hint}
+}
+
+// run is the whole program. Results go to stdout, everything for people to stderr.
+func run(w world) int {
+	root := newRoot()
+	root.SetArgs(w.args)
+	root.SetIn(w.stdin)
+	root.SetOut(w.stdout)
+	root.SetErr(w.stderr)
+	command, err := root.ExecuteContextC(context.Background())
+	if err == nil {
+		return exitClean
+	}
+	var f *failure
+	if !errors.As(err, &f) { // cobra's own: an unknown command or flag, too few arguments
+		f = &failure{exitInput, err, command.CommandPath() + " --help"}
+	}
+	if f.err != nil {
+		fmt.Fprintf(w.stderr, "secretcheck: %s\n", lines(f.err))
+	}
+	if f.hint != "" {
+		fmt.Fprintf(w.stderr, "hint: %s\n", report.Text(f.hint))
+	}
+	return f.code
+}
+
+// lines escapes an error text, which can quote hostile input, and keeps its line breaks: a compiler has more than one
+// thing to say.
+func lines(err error) string { return report.Lines(err.Error()) }
+
+const helpTemplate = `{{with .Example}}{{.}}
+
+{{end}}{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
+
+{{end}}{{.UsageString}}`
+
+const usageTemplate = `usage: {{.UseLine}}{{if .HasAvailableSubCommands}}
+
+commands:{{range .Commands}}{{if .IsAvailableCommand}}
+  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}{{if .HasAvailableLocalFlags}}
+
+flags:
+{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}
+`
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:                   "secretcheck COMMAND",
+		DisableFlagsInUseLine: true,
+		Example: `  secretcheck check deploy/ --policy policy/ --root /srv/image
+  secretcheck policy build policy/ -o policy.tar.gz
+  secretcheck policy can queen-rbee --policy policy.tar.gz`,
+		Long: `Check before a rollout that services ask only for the secrets that the policy
+grants them, and that every load will succeed. No secret is ever read.
+
+exit codes, of several the first: 5 policy or engine error, 4 bad input or
+usage, 1 denied, 3 undecided, 2 warnings with --fail-on-warn, 0 clean`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		RunE:              noCommand,
+	}
+	root.SetHelpTemplate(helpTemplate)
+	root.SetUsageTemplate(usageTemplate)
+	root.SetHelpCommand(newHelp())
+	root.AddCommand(newCheck(), newPolicy(), newVersion())
+	return root
+}
+
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "print the help of a command",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return usage("secretcheck --help", "there is no such command")
+			}
+			about.InitDefaultHelpFlag()
+			return about.Help()
+		},
+	}
+}
+
+// noCommand refuses a bare command group: a pipeline that lost its argument must not pass.
+func noCommand(cmd *cobra.Command, args []string) error {
+	hint := cmd.CommandPath() + " --help"
+	if len(args) > 0 {
+		return usage(hint, "unknown command %q", args[0])
+	}
+	return usage(hint, "no command given")
+}

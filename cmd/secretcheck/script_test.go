@@ -1,0 +1,208 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"secretcheck": main})
+}
+
+// scripts are the command-line tests, each the evidence for the requirements it is listed with.
+var scripts = map[string]string{
+	"help":           "CHK-1042",
+	"usage":          "CHK-1001 CHK-1005",
+	"exit_codes":     "CHK-1001",
+	"examples":       "CHK-1002 CHK-1004 SM-LOAD-4002 SEC-SECRET-021",
+	"json":           "CHK-1007 CHK-1009",
+	"canary":         "CHK-1003 SM-SEC-5002",
+	"links":          "CHK-1006 SM-SEC-5005",
+	"facts":          "CHK-1025 CHK-1026 SM-SEC-5004",
+	"actions":        "CHK-1024",
+	"drop_ins":       "CHK-1019",
+	"inventory":      "CHK-1030 SM-LOAD-4005",
+	"walk":           "CHK-1031 CHK-1005",
+	"hostile":        "CHK-1008",
+	"output":         "CHK-1043",
+	"policy_build":   "CHK-1040",
+	"policy_can":     "CHK-1041",
+	"policy_errors":  "CHK-1044",
+	"engine_failure": "CHK-1044",
+}
+
+func TestScripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if name := strings.TrimSuffix(filepath.Base(f), ".txtar"); scripts[name] == "" {
+			t.Errorf("script %s is evidence for no requirement", name)
+		}
+	}
+	if len(files) != len(scripts) {
+		t.Errorf("%d scripts, %d are listed", len(files), len(scripts))
+	}
+	examples, err := filepath.Abs("../../examples")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Files:               files,
+		RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("EXAMPLES", examples)
+			return nil
+		},
+		Condition: func(name string) (bool, error) {
+			if name == "root" {
+				return os.Getuid() == 0, nil
+			}
+			return false, errors.New("unknown condition " + name)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "secret": secret, "mkfifo": mkfifo, "report": checkReport, "bytes": writeBytes,
+		},
+	})
+}
+
+// exits CODE PROGRAM ARGS... runs a program that must end with that code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM ARGS...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	var exit *exec.ExitError
+	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// secret FILE [MODE] makes a file of 64 digits with real modes, 0600 unless told, in directories of mode 0755.
+func secret(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: secret FILE [MODE]")
+	}
+	mode := uint64(0o600)
+	if len(args) == 2 {
+		var err error
+		mode, err = strconv.ParseUint(args[1], 8, 12)
+		ts.Check(err)
+	}
+	name := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(filepath.Dir(name), 0o755))
+	for dir := filepath.Dir(name); dir != ts.MkAbs("."); dir = filepath.Dir(dir) {
+		ts.Check(os.Chmod(dir, 0o755)) // whatever the umask
+	}
+	ts.Check(os.WriteFile(name, []byte(strings.Repeat("5", 64)+"\n"), 0o600))
+	ts.Check(os.Chmod(name, os.FileMode(mode)))
+}
+
+func mkfifo(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: mkfifo FILE")
+	}
+	ts.Check(syscall.Mkfifo(ts.MkAbs(args[0]), 0o600))
+}
+
+// writeBytes FILE GO-STRING COUNT writes bytes that a txtar cannot hold, COUNT times.
+func writeBytes(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: bytes FILE GO-STRING COUNT")
+	}
+	text, err := strconv.Unquote(`"` + args[1] + `"`)
+	ts.Check(err)
+	count, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	name := ts.MkAbs(args[0])
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	ts.Check(err)
+	_, err = f.WriteString(strings.Repeat(text, count))
+	ts.Check(err)
+	ts.Check(f.Close())
+}
+
+// checkReport FILE|stdout decodes a report strictly and checks what holds for every one.
+func checkReport(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: report FILE")
+	}
+	var r struct {
+		SchemaVersion int `json:"schema_version"`
+		Loads         []struct {
+			Service, Action, Source, Name, Path, Origin, Verdict, Facts string
+			Reasons                                                     []struct{ Code, Message, Severity, Fix string }
+			Grants                                                      []string
+			File                                                        string
+			Line, Column                                                int
+		}
+		Findings []struct {
+			Rule, Severity, Message, Fix, File string
+			Line, Column                       int
+			Service, Fingerprint               string
+		}
+		Summary struct{ Descriptors, Loads, Allowed, Denied, Undecided, Warnings int }
+	}
+	data := ts.ReadFile(args[0])
+	d := json.NewDecoder(strings.NewReader(data))
+	d.DisallowUnknownFields()
+	ts.Check(d.Decode(&r))
+	verdicts := map[string]int{}
+	for _, l := range r.Loads {
+		verdicts[l.Verdict]++
+		if l.Service == "" || l.Action == "" || l.Source == "" || l.File == "" || l.Line < 1 || l.Column < 1 {
+			ts.Fatalf("load without place or subject: %+v", l)
+		}
+		if (l.Verdict == "allowed") == hasError(l.Reasons) {
+			ts.Check(fatalUnlessUndecided(l.Verdict))
+		}
+	}
+	s := r.Summary
+	if s.Loads != len(r.Loads) || s.Loads != s.Allowed+s.Denied+s.Undecided || verdicts["allowed"] != s.Allowed ||
+		verdicts["denied"] != s.Denied || verdicts["undecided"] != s.Undecided || r.SchemaVersion != 1 {
+		ts.Fatalf("the report does not add up: %+v %v", s, verdicts)
+	}
+	for _, f := range r.Findings {
+		if f.Rule == "" || f.Message == "" || f.File == "" || f.Line < 1 || f.Column < 1 || len(f.Fingerprint) != 64 {
+			ts.Fatalf("finding without rule, place or fingerprint: %+v", f)
+		}
+	}
+	if strings.Contains(data, "null") {
+		ts.Fatalf("an array is null")
+	}
+}
+
+func hasError(reasons []struct{ Code, Message, Severity, Fix string }) bool {
+	for _, r := range reasons {
+		if r.Severity == "error" {
+			return true
+		}
+	}
+	return false
+}
+
+func fatalUnlessUndecided(verdict string) error {
+	if verdict == "undecided" {
+		return nil
+	}
+	return errors.New("verdict " + verdict + " does not fit its reasons")
+}
