@@ -1,0 +1,71 @@
+# make demo and make test need Go, git and make, nothing else. What they and make check install goes into .tools.
+
+GO      ?= go
+TOOLS   := $(CURDIR)/.tools
+LINT    := $(TOOLS)/golangci-lint-2.15.0
+VULN    := $(TOOLS)/govulncheck-1.9.0
+SYSTEMS := linux darwin windows
+
+export CGO_ENABLED ?= 0
+
+.PHONY: help demo test race check fmt vet lint trace policy policy-check size vuln clean
+
+help: ## Show what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+demo: ## Build everything and show the main job on real files
+	@sh examples/demo.sh
+
+test: ## Run every test, the race detector where there is a C compiler
+	$(GO) test ./...
+	@$(MAKE) --no-print-directory race
+
+# The race detector needs cgo, and cgo a C compiler; a machine without one runs everything else.
+race:
+	@if command -v cc >/dev/null 2>&1; then \
+		echo "go test -race ./secret ./kdf ./policy ./loader ./internal/..."; \
+		CGO_ENABLED=1 $(GO) test -race ./secret ./kdf ./policy ./loader ./internal/...; \
+	elif [ "$$CI" = true ]; then echo "the race detector needs a C compiler: apt-get install gcc" >&2; exit 1; \
+	else echo "not run: race detector: apt-get install gcc"; fi
+
+check: fmt vet lint trace policy-check size vuln ## Format, vet, lint, tracing, default rules, size, vulnerabilities
+
+fmt: $(LINT)
+	@out=$$($(LINT) fmt --diff); if [ -n "$$out" ]; then echo "$$out"; echo "fix with: $(LINT) fmt"; exit 1; fi
+
+vet:
+	@for os in $(SYSTEMS); do echo "go vet for $$os"; GOOS=$$os $(GO) vet ./... || exit 1; done
+
+lint: $(LINT)
+	$(LINT) run ./...
+
+trace: ## Every requirement has a test, every cited id a requirement
+	$(GO) test -count=1 -run '^TestTracing$$' ./features
+
+policy: ## Regenerate the embedded default rules from policy/rego
+	$(GO) run ./policy/rego/internal/gen
+
+policy-check: ## Fail when the embedded default rules are not what policy/rego gives
+	@cp policy/default.tar.gz policy/.default.committed && $(MAKE) --no-print-directory policy && \
+	if cmp policy/.default.committed policy/default.tar.gz; then rm policy/.default.committed; \
+	else mv policy/.default.committed policy/default.tar.gz; \
+		echo "policy/default.tar.gz is not what policy/rego gives: run make policy and commit it" >&2; exit 1; fi
+
+size: ## Fail when a stripped program that links loader is over 8 MB, or links OPA or net/http
+	@sh .ci/size
+
+vuln: $(VULN) ## Known vulnerabilities; VULNDB=DIR names a copy of the database
+	@sh .ci/vuln $(VULN)
+
+$(LINT):
+	@mkdir -p $(TOOLS)
+	GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+	@mv $(TOOLS)/golangci-lint $@
+
+$(VULN):
+	@mkdir -p $(TOOLS)
+	GOBIN=$(TOOLS) $(GO) install golang.org/x/vuln/cmd/govulncheck@v1.9.0
+	@mv $(TOOLS)/govulncheck $@
+
+clean: ## Remove what was built and installed here
+	rm -rf $(TOOLS) bin
