@@ -40,7 +40,7 @@ lint: $(LINT)
 	$(LINT) run ./...
 
 trace: ## Every requirement has a test, every cited id a requirement
-	$(GO) test -count=1 -run '^TestTracing$$' ./features
+	$(GO) test -count=1 ./features/trace
 
 policy: ## Regenerate the embedded default rules from policy/rego
 	$(GO) run ./policy/rego/internal/gen

@@ -100,7 +100,8 @@ var reasonTexts = map[string]string{ //nolint:gochecknoglobals // a constant tab
 	"symlink_not_granted":    "the path is a symbolic link, and the grant does not allow one",
 	"filesystem_not_trusted": "the file system's permissions are not authoritative",
 	"weak_memory":            "the process cannot protect memory as the grant demands; raise LimitMEMLOCK",
-	"invalid_reference":      "the reference is malformed",
+	"environment_source":     "the environment shows in process listings",
+	"invalid_request":        "the service and its policy do not fit each other; build both from matching versions",
 }
 
 // kinds maps reason codes to the sentinels that callers know from before there were policies, the first to be named

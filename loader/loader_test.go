@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/llorch/secrets-management/internal/asnobody"
+	"github.com/llorch/secrets-management/kdf"
 	"github.com/llorch/secrets-management/loader"
 	"github.com/llorch/secrets-management/policy"
 	"github.com/llorch/secrets-management/secret"
@@ -154,6 +156,9 @@ func (w *world) file(name, content string, mode os.FileMode) loader.Ref {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		w.t.Fatal(err)
 	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		w.t.Fatal(err)
+	}
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
@@ -220,7 +225,7 @@ func (w *world) leaksNothing(err error) {
 	}
 }
 
-func TestLoadSecret(t *testing.T) {
+func TestLoadSecret(t *testing.T) { // EXP-SECURITY-8003
 	tests := map[string]struct {
 		content string
 		mode    os.FileMode
@@ -325,7 +330,7 @@ func TestDeriveKey(t *testing.T) {
 	})
 	t.Run("SM-LOAD-4003 a missing label is a derivation error", func(t *testing.T) {
 		k, err := w.l.DeriveKey(ctx, "", ref)
-		if k != nil || !errors.Is(err, errDerivation) {
+		if k != nil || !errors.Is(err, kdf.ErrDerivation) {
 			t.Errorf("error %v", err)
 		}
 	})
@@ -379,7 +384,7 @@ func TestEnvironment(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	})
-	t.Run("SM-LOAD-4005 loads and warns each time", func(t *testing.T) {
+	t.Run("SM-LOAD-4005 SEC-SECRET-016 loads and warns each time", func(t *testing.T) {
 		t.Setenv("TEST_TOKEN", " "+fake+"\n")
 		for range 2 {
 			w.log.Reset()
