@@ -307,14 +307,17 @@ func TestACL(t *testing.T) { // SM-SEC-5004
 	}{
 		"a named user": {
 			[]aclEntry{{1, 6, none}, {aclUser, 4, 700}, {aclGroupObj, 0, none}, {aclMask, 4, none}, {0x20, 0, none}},
-			[]int64{700}, nil, false,
+			[]int64{700},
+			nil, false,
 		},
 		"a named user, masked": {
 			[]aclEntry{{1, 6, none}, {aclUser, 6, 700}, {aclGroupObj, 4, none}, {aclMask, 2, none}, {0x20, 0, none}}, nil, nil, true,
 		},
 		"groups": {
 			[]aclEntry{{1, 6, none}, {aclGroupObj, 4, none}, {aclGroup, 5, 800}, {aclGroup, 1, 801}, {aclMask, 7, none}, {0x20, 0, none}},
-			nil, []int64{gid, 800}, false,
+			nil,
+			[]int64{gid, 800},
+			false,
 		},
 	}
 	for name, tt := range tests {
