@@ -49,7 +49,7 @@ func checkMembers(dec *json.Decoder, at []string) error {
 			return jsonError(err)
 		}
 		name, ok := tok.(string)
-		if !ok {
+		if !ok { // unreachable: the decoder gives nothing else as a name
 			return errors.New("a member name is not a string")
 		}
 		if seen[name] {
@@ -110,27 +110,46 @@ func object(raw json.RawMessage, names ...string) (map[string]json.RawMessage, e
 	return members, nil
 }
 
-// kinds tells a JSON value's kind from its first byte, in the words of an error message.
-var kinds = map[byte]string{'{': "an object", '[': "a list", '"': "a string", 't': "a boolean", '0': "a number"}
-
-// decode decodes raw into v, which must be of the kind that begins with first. A null is no value of any kind.
+// decode decodes raw into v, which must be of the kind that begins with first: one of { [ " t 0. A null is no value of
+// any kind.
 func decode(raw json.RawMessage, first byte, v any) error {
-	raw = bytes.TrimLeft(raw, " \t\r\n")
-	got := byte(0)
-	if len(raw) > 0 {
-		got = raw[0]
-	}
-	switch {
-	case got == 'f':
-		got = 't'
-	case got == '-' || got >= '0' && got <= '9':
-		got = '0'
-	}
-	if got != first {
-		return fmt.Errorf("want %s", kinds[first])
+	if kindOf(raw) != first {
+		return fmt.Errorf("want %s", kindName(first))
 	}
 	if err := json.Unmarshal(raw, v); err != nil {
-		return fmt.Errorf("want %s of the right kind: %w", kinds[first], err)
+		return fmt.Errorf("want %s of the right kind: %w", kindName(first), err)
 	}
 	return nil
+}
+
+// kindOf tells a JSON value's kind by its first byte: t for both booleans, 0 for every number.
+func kindOf(raw json.RawMessage) byte {
+	raw = bytes.TrimLeft(raw, " \t\r\n")
+	if len(raw) == 0 {
+		return 'n'
+	}
+	switch c := raw[0]; {
+	case c == 'f':
+		return 't'
+	case c == '-' || c >= '0' && c <= '9':
+		return '0'
+	default:
+		return c
+	}
+}
+
+// kindName names a kind in the words of an error message.
+func kindName(kind byte) string {
+	switch kind {
+	case '{':
+		return "an object"
+	case '[':
+		return "a list"
+	case '"':
+		return "a string"
+	case 't':
+		return "a boolean"
+	default:
+		return "a number"
+	}
 }

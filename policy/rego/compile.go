@@ -139,10 +139,10 @@ func toWasm(ctx context.Context, modules map[string]*ast.Module) ([]byte, error)
 
 // revision names the sources by their content.
 func revision(modules map[string][]byte, data []byte) string {
-	h := sha256.New()
+	text := fmt.Appendf(nil, "%q", data)
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
-		fmt.Fprintf(h, "%q %q\n", name, modules[name])
+		text = fmt.Appendf(text, "\n%q %q", name, modules[name])
 	}
-	fmt.Fprintf(h, "%q", data)
-	return hex.EncodeToString(h.Sum(nil)[:8])
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
 }

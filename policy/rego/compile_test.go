@@ -53,7 +53,7 @@ func TestBadSourcesAreRefused(t *testing.T) {
 		{"POL-1008", "other package", Source{Modules: module("a.rego", "package example\n\nx := 1\n")}, "a.rego:1:1: rego_compile_error: package example"},
 		{"POL-1008", "own verdict without may_ask", Source{Modules: module("a.rego", "package secrets.load\n\ndecision := {}\n")}, "no rule data.secrets.load.may_ask"},
 		{"POL-1008", "name of a default module", Source{Modules: module("default/load.rego", "package secrets.load\n")}, "belongs to the default rules"},
-		{"POL-1004", "bad grants", Source{Data: []byte(`{"secrets":{"services":{"a":[{"id":"x"}]}}}`)}, `data.json: invalid grants: service "a": grant "x": field "actions" is missing`},
+		{"POL-1004", "bad grants", Source{Data: []byte(`{"secrets":{"services":{"a":[{"id":"x"}]}}}`)}, `data.json: invalid grants: service "a": grant "x": field "source" is missing`},
 		{"POL-1005", "data that is no object", Source{Modules: module("own.rego", ownRules), Data: []byte(`[]`)}, "data.json: not a JSON object"},
 		{"POL-1005", "repeated data", Source{Modules: module("own.rego", ownRules), Data: []byte(`{"a":1,"a":2}`)}, `duplicate member "a"`},
 		{"POL-1005", "path out of the bundle", Source{Modules: module("../own.rego", ownRules)}, "leads out of the bundle"},

@@ -261,9 +261,9 @@ max_bytes(grant) := min([hard_limit, grant.max_bytes])
 
 max_bytes(grant) := hard_limit if not grant.max_bytes
 
-hard_limit := 1024 if input.action == "load_key"
+default hard_limit := 1048576
 
-else := 1048576
+hard_limit := 1024 if input.action == "load_key"
 
 final_link_granted(file, _) if file.final_symlink == false
 

@@ -54,7 +54,7 @@ objections contains refusal("origin_outside_grant", message, fix) if {
 objections contains refusal("weak_memory", message, fix) if {
 	some grant in asked
 	not memory_suffices(grant)
-	message := concat("", ["secrets would lie in ", the_memory, " memory, grant ", quoted(grant.id), " asks for ", grant.min_memory])
+	message := concat("", ["secrets would lie in ", text(the_memory), " memory, grant ", quoted(grant.id), " asks for ", grant.min_memory])
 	fix := "raise LimitMEMLOCK= of the service; for memfd_secret, let its system call filter and the kernel allow it"
 }
 

@@ -9,6 +9,8 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/format"
+	"github.com/open-policy-agent/opa/v1/storage"
+	"github.com/open-policy-agent/opa/v1/storage/inmem"
 	"github.com/open-policy-agent/opa/v1/tester"
 )
 
@@ -32,8 +34,14 @@ func TestDefaultRulesPassTheirRegoTests(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	ctx, store := context.Background(), inmem.New()
+	txn, err := store.NewTransaction(ctx, storage.TransactionParams{Write: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Abort(ctx, txn)
 	compiler := ast.NewCompiler().WithStrict(true).WithCapabilities(capabilities())
-	results, err := tester.NewRunner().SetCompiler(compiler).RaiseBuiltinErrors(false).Run(context.Background(), modules)
+	results, err := tester.NewRunner().SetCompiler(compiler).SetStore(store).SetModules(modules).RunTests(ctx, txn)
 	if err != nil {
 		t.Fatal(err)
 	}
