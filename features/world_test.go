@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/cucumber/godog"
 
@@ -103,7 +104,13 @@ func (w *world) serve(service string) error {
 	if err != nil {
 		return err
 	}
-	if w.engine, err = policy.Default(grants); err != nil {
+	bundle, err := policy.DefaultBundle(grants)
+	if err != nil {
+		return err
+	}
+	// A deadline that a busy machine does not reach.
+	options := policy.Options{Limits: policy.Limits{Deadline: 10 * time.Second}}
+	if w.engine, err = policy.Open(context.Background(), bundle, options); err != nil {
 		return err
 	}
 	w.loader, err = loader.New(loader.Config{

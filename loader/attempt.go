@@ -131,6 +131,8 @@ func (a *attempt) walk(name string) error {
 		return fmt.Errorf("%w: %w", ErrPath, errors.Unwrap(err))
 	case errors.Is(err, facts.ErrChanged):
 		return ErrChanged
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("uid %d may not look there: %w", a.req.Subject.UID, errors.Unwrap(err))
 	case err != nil:
 		return errors.Unwrap(err) // the system's error; the reference has the path
 	}
@@ -194,14 +196,14 @@ func (a *attempt) entry(err error) *Entry {
 
 func (a *attempt) write(ctx context.Context, e *Entry, cause error) error {
 	if err := a.l.config.Audit.Record(ctx, e); err != nil {
-		return &Error{Stage: StageAudit, Ref: a.asked, Err: fmt.Errorf("%w: %w", ErrAudit, errors.Join(err, cause))}
+		return &Error{Stage: StageAudit, Service: a.req.Subject.Service, Ref: a.asked, Err: fmt.Errorf("%w: %w", ErrAudit, errors.Join(err, cause))}
 	}
 	return nil
 }
 
 func (a *attempt) refuse(stage Stage, codes []string) *Error {
 	kind := append(kindsOf(codes), ErrDenied)[0]
-	return &Error{Stage: stage, Ref: a.asked, Err: kind, Reasons: codes, Mode: a.req.Resource.File.Mode}
+	return &Error{Stage: stage, Service: a.req.Subject.Service, Ref: a.asked, Err: kind, Reasons: codes, Mode: a.req.Resource.File.Mode}
 }
 
 // fail wraps the cause of a failure that no policy decided.
@@ -210,5 +212,5 @@ func (a *attempt) fail(stage Stage, err error) error {
 	if errors.As(err, &already) {
 		return err
 	}
-	return &Error{Stage: stage, Ref: a.asked, Err: err}
+	return &Error{Stage: stage, Service: a.req.Subject.Service, Ref: a.asked, Err: err}
 }

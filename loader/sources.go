@@ -31,12 +31,12 @@ func (a *attempt) credential() error {
 
 // environment takes the value of a variable. It is on the heap already; here it is copied once more, to be erased.
 func (a *attempt) environment() error {
-	a.l.log.Warn("secret taken from the environment, where process listings show it: move it to a file or a credential",
-		"variable", a.ref.value, "service", a.l.config.Service)
 	value, set := lookupEnv(a.ref.value)
 	if !set {
 		return fmt.Errorf("%w: the variable is not set", ErrNotFound)
 	}
+	a.l.log.Warn("a secret is in the environment, where process listings show it: move it to a file or a credential",
+		"variable", a.ref.value, "service", a.l.config.Service)
 	a.value = []byte(value)
 	a.req.Resource.File.Size = int64(len(value))
 	return nil

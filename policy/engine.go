@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	_ "embed"
@@ -60,8 +61,21 @@ type activation struct {
 var defaultBundle []byte
 
 // Default returns an engine that runs the embedded default rules over grants: JSON as [ParseGrants] takes it, `{}` for
-// no grants, which denies everything. The error matches ErrGrants when the data is wrong.
+// no grants, which denies everything. A site's own rules are not in it: those come with a bundle, for [Open]. The error
+// matches ErrGrants when the data is wrong.
 func Default(grants []byte) (*Engine, error) {
+	b, err := DefaultBundle(grants)
+	if err != nil {
+		return nil, err
+	}
+	return Open(context.Background(), b, Options{})
+}
+
+// DefaultBundle is what [Default] opens, for a caller that sets [Options] of its own.
+func DefaultBundle(grants []byte) (*Bundle, error) {
+	if bytes.HasPrefix(grants, []byte{0x1f, 0x8b}) {
+		return nil, fmt.Errorf("%w: this is a bundle; ReadBundle and Open run it", ErrGrants)
+	}
 	if _, err := ParseGrants(grants); err != nil {
 		return nil, err
 	}
@@ -70,7 +84,7 @@ func Default(grants []byte) (*Engine, error) {
 		return nil, err
 	}
 	b.Data = grants
-	return Open(context.Background(), b, Options{})
+	return b, nil
 }
 
 // Open makes an engine from a bundle that the caller vouches for: one that is embedded, was just built, or whose

@@ -69,7 +69,7 @@ func TestHostileGuests(t *testing.T) {
 					if !errors.Is(err, h.want) || d.Allowed() {
 						t.Errorf("allowed %v, error %v, want %v", d.Allowed(), err, h.want)
 					}
-					if took := time.Since(start); took > time.Second {
+					if took := time.Since(start); took > 5*time.Second {
 						t.Errorf("took %v", took)
 					}
 					if d, err := e.Decide(t.Context(), smokeRequest()); err != nil || d.Allowed() {
@@ -167,7 +167,7 @@ func TestDeadlineHolds(t *testing.T) {
 	defer e.Close()
 	start := time.Now()
 	_, err = e.Decide(t.Context(), hostileRequest())
-	if took := time.Since(start); !errors.Is(err, ErrLimit) || took < 20*time.Millisecond || took > 200*time.Millisecond {
+	if took := time.Since(start); !errors.Is(err, ErrLimit) || took < 20*time.Millisecond || took > time.Second {
 		t.Errorf("after %v: %v", took, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -181,7 +181,7 @@ func TestDeadlineHolds(t *testing.T) {
 func TestWaitersHonourTheirContext(t *testing.T) {
 	guest := hostileGuests()["endless loop"].guest
 	e, err := Open(t.Context(), &Bundle{Wasm: guest.build(), Data: []byte("{}")},
-		Options{Limits: Limits{Instances: 1, Deadline: 400 * time.Millisecond, Fuel: 10_000_000_000}})
+		Options{Limits: Limits{Instances: 1, Deadline: 2 * time.Second, Fuel: 10_000_000_000}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +198,7 @@ func TestWaitersHonourTheirContext(t *testing.T) {
 	if _, err := e.Decide(ctx, smokeRequest()); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
 	}
-	if took := time.Since(start); took > 200*time.Millisecond {
+	if took := time.Since(start); took > time.Second {
 		t.Errorf("it waited for %v", took)
 	}
 	if err := <-busy; !errors.Is(err, ErrLimit) {

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -115,7 +116,11 @@ func TestInputIsFaithful(t *testing.T) {
 }
 
 func TestRequestsThatAreNotAsked(t *testing.T) {
-	e, err := Default([]byte("{}"))
+	b, err := DefaultBundle([]byte("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := Open(t.Context(), b, Options{Limits: Limits{Deadline: 10 * time.Second}})
 	if err != nil {
 		t.Fatal(err)
 	}

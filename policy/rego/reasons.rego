@@ -77,7 +77,7 @@ objections contains refusal(concat("", [place.prefix, "hard_linked"]), message, 
 objections contains refusal(concat("", [place.prefix, "foreign_owner"]), message, fix) if {
 	some place in judged
 	not owner_trusted(place.file)
-	message := concat("", [place.what, " belongs neither to root nor to the service; its uid: ", fact(place, "uid")])
+	message := concat("", [place.what, place.foreign, "; its uid: ", fact(place, "uid")])
 	fix := concat(" ", ["chown", place.owner, shell(place.path)])
 }
 
@@ -148,6 +148,7 @@ judged contains {
 	"what": "the file",
 	"path": the_resolved,
 	"owner": own_uid_shown,
+	"foreign": " belongs neither to root nor to the service",
 	"by_mode": true,
 	"file": file_facts,
 } if {
@@ -160,6 +161,7 @@ judged contains {
 	"what": "the credential",
 	"path": the_resolved,
 	"owner": "root",
+	"foreign": " belongs neither to root nor to the service",
 	"by_mode": false,
 	"file": file_facts,
 } if {
@@ -172,6 +174,7 @@ judged contains {
 	"what": "the origin of the credential",
 	"path": the_origin,
 	"owner": "root",
+	"foreign": " does not belong to root",
 	"by_mode": true,
 	"file": origin_facts,
 } if {
