@@ -85,7 +85,12 @@ func hostileRefs() []hostileRef {
 		{"dangling symlink", func(w *world) loader.Ref {
 			must(w, os.Symlink("nowhere", w.dir+"/link"))
 			return loader.File(w.dir + "/link")
-		}, loader.ErrNotFound, ""},
+		}, loader.ErrPath, ""},
+		{"a link to a name that is not UTF-8", func(w *world) loader.Ref {
+			must(w, os.WriteFile(w.dir+"/\xff", []byte(fake), 0o600))
+			must(w, os.Symlink("\xff", w.dir+"/link"))
+			return loader.File(w.dir + "/link")
+		}, loader.ErrPath, ""},
 		{"file as a directory", func(w *world) loader.Ref {
 			w.file("token", fake, 0o600)
 			return loader.File(w.dir + "/token/x")
@@ -228,6 +233,7 @@ func TestCredential(t *testing.T) {
 	w.file("credentials/a.b c", fake, 0o400)
 	w.file("credentials/open", fake, 0o444)
 	must(w, os.Symlink(dir, w.dir+"/link"))
+	must(w, os.Symlink(w.dir, w.dir+"/alias"))
 	t.Setenv("CREDENTIALS_DIRECTORY", dir)
 	ctx := context.Background()
 
@@ -255,12 +261,13 @@ func TestCredential(t *testing.T) {
 		dir  string
 		want error
 	}{
-		"SM-LOAD-4002 empty":                {"", loader.ErrCredentialNotFound},
-		"SEC-SECRET-051 relative":           {"credentials", loader.ErrPath},
-		"SEC-SECRET-051 not clean":          {dir + "/../credentials", loader.ErrPath},
-		"SEC-SECRET-052 symlink":            {w.dir + "/link", loader.ErrPath},
-		"SM-LOAD-4002 does not exist":       {w.dir + "/nowhere", loader.ErrCredentialNotFound},
-		"SEC-SECRET-052 pointing elsewhere": {"/etc", loader.ErrCredentialNotFound},
+		"SM-LOAD-4002 empty":                 {"", loader.ErrCredentialNotFound},
+		"SEC-SECRET-051 relative":            {"credentials", loader.ErrPath},
+		"SEC-SECRET-051 not clean":           {dir + "/../credentials", loader.ErrPath},
+		"SEC-SECRET-052 symlink":             {w.dir + "/link", loader.ErrPath},
+		"SM-LOAD-4002 does not exist":        {w.dir + "/nowhere", loader.ErrCredentialNotFound},
+		"SEC-SECRET-052 symlink by a detour": {w.dir + "/alias/link", loader.ErrPath},
+		"SEC-SECRET-052 pointing elsewhere":  {"/etc", loader.ErrCredentialNotFound},
 	}
 	for name, tt := range directories {
 		t.Run(name, func(t *testing.T) {
@@ -331,7 +338,18 @@ func TestAuditFile(t *testing.T) {
 	if err := os.Chmod(dir+"/open", 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for _, bad := range []string{dir + "/link", dir + "/open", dir, "/dev/null", dir + "/no/such"} {
+	if err := errors.Join(os.WriteFile(dir+"/twice", nil, 0o600), os.Link(dir+"/twice", dir+"/again")); err != nil {
+		t.Fatal(err)
+	}
+	if asnobody.Root(t) {
+		if err := errors.Join(os.WriteFile(dir+"/foreign", nil, 0o600), os.Chown(dir+"/foreign", 12345, 0)); err != nil {
+			t.Fatal(err)
+		}
+		if f, err := loader.OpenAuditFile(dir + "/foreign"); err == nil {
+			t.Errorf("somebody else's file was opened: %v", f)
+		}
+	}
+	for _, bad := range []string{dir + "/twice", dir + "/link", dir + "/open", dir, "/dev/null", dir + "/no/such"} {
 		if f, err := loader.OpenAuditFile(bad); err == nil || !errors.Is(err, loader.ErrAudit) {
 			t.Errorf("%s: %v %v", bad, f, err)
 		}

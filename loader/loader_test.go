@@ -338,6 +338,13 @@ func TestDeriveKey(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	})
+	t.Run("SM-LOAD-4003 a label that is not UTF-8 is refused and recorded", func(t *testing.T) {
+		before := len(w.audit.entries)
+		k, err := w.l.DeriveKey(ctx, "p\xff", ref)
+		if k != nil || !errors.Is(err, kdf.ErrDerivation) || len(w.audit.entries) != before+1 {
+			t.Errorf("error %v, %d entries", err, len(w.audit.entries)-before)
+		}
+	})
 	t.Run("SM-LOAD-4003 a missing label is a derivation error", func(t *testing.T) {
 		k, err := w.l.DeriveKey(ctx, "", ref)
 		if k != nil || !errors.Is(err, kdf.ErrDerivation) {
@@ -510,6 +517,7 @@ func TestNewRefusesHalfAConfiguration(t *testing.T) {
 		"no audit":      {Service: service, Policy: engine},
 		"no service":    {Policy: engine, Audit: sink},
 		"hostile name":  {Service: "a\x1b[2J", Policy: engine, Audit: sink},
+		"not UTF-8":     {Service: service, Environment: "\xff", Policy: engine, Audit: sink},
 		"too long name": {Service: strings.Repeat("a", 256), Policy: engine, Audit: sink},
 	} {
 		t.Run(name, func(t *testing.T) {

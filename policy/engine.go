@@ -113,15 +113,15 @@ func activate(ctx context.Context, b *Bundle, opts Options) (*activation, error)
 	if len(b.Wasm) > limits.ModuleBytes {
 		return nil, fmt.Errorf("%w: policy.wasm has %d bytes, at most %d are allowed", ErrLimit, len(b.Wasm), limits.ModuleBytes)
 	}
-	if err := validate(ctx, b.Wasm); err != nil {
-		return nil, err
-	}
-	wasm, err := rewrite(b.Wasm, limits)
+	wasm, plain, err := rewrite(b.Wasm, limits)
 	if err != nil {
 		return nil, fmt.Errorf("%w: policy.wasm: %w", ErrBundle, err)
 	}
+	if err := validate(ctx, plain); err != nil {
+		return nil, err
+	}
 	a := &activation{
-		data: b.Data, limits: limits, slots: make(chan *instance, limits.Instances), closed: make(chan struct{}),
+		data: dataOrNone(b.Data), limits: limits, slots: make(chan *instance, limits.Instances), closed: make(chan struct{}),
 		info: Info{Engine: "compiler", Revision: b.Manifest.Revision, Digest: digest(b)},
 	}
 	for range limits.Instances {
@@ -141,8 +141,16 @@ func activate(ctx context.Context, b *Bundle, opts Options) (*activation, error)
 	return a, nil
 }
 
-// validate lets wazero judge the module as it came: only then are indices one past the guest's own an error, which
-// after the rewrite would address what was appended.
+// dataOrNone gives a bundle without data an empty object.
+func dataOrNone(data []byte) []byte {
+	if data == nil {
+		return []byte("{}")
+	}
+	return data
+}
+
+// validate lets wazero judge the module as it came: only there are indices one past the guest's own an error, which
+// in the rewritten one address what was appended.
 func validate(ctx context.Context, module []byte) error {
 	rt := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter().WithCoreFeatures(features))
 	defer rt.Close(ctx) //nolint:errcheck // nothing was instantiated
@@ -166,6 +174,9 @@ func (a *activation) start(ctx context.Context, wasm []byte) error {
 		return err
 	}
 	var err error
+	if err = ctx.Err(); err != nil {
+		return err
+	}
 	if a.code, err = a.runtime.CompileModule(ctx, wasm); err != nil {
 		return fmt.Errorf("%w: policy.wasm after metering: %.300q", ErrBundle, err.Error())
 	}

@@ -139,17 +139,19 @@ func parseList[T ~string](raw json.RawMessage, into *[]T, check func(T) error) e
 	if err := decode(raw, '[', &items); err != nil {
 		return err
 	}
+	seen := make(map[T]bool, len(items))
 	for _, raw := range items {
 		var item T
 		if err := decode(raw, '"', &item); err != nil {
 			return err
 		}
-		if slices.Contains(*into, item) {
+		if seen[item] {
 			return fmt.Errorf("%q is listed twice", item)
 		}
 		if err := check(item); err != nil {
 			return err
 		}
+		seen[item] = true
 		*into = append(*into, item)
 	}
 	return nil

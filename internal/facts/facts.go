@@ -8,6 +8,7 @@ package facts
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 
 	"github.com/llorch/secrets-management/policy"
@@ -18,7 +19,10 @@ var (
 	ErrLoop    = errors.New("too many symbolic links") // over 40, as in Linux
 	ErrNotDir  = errors.New("not a directory")         // a component above the last one
 	ErrChanged = errors.New("changed while it was looked at")
-	ErrPath    = errors.New("not an absolute, clean path")
+	ErrPath    = errors.New("not an absolute, clean path in UTF-8")
+
+	// ErrDangling matches fs.ErrNotExist too: there is a link at the path, and nothing where it leads.
+	ErrDangling = fmt.Errorf("a symbolic link to nothing: %w", fs.ErrNotExist)
 )
 
 const (

@@ -97,14 +97,14 @@ func TestWalk(t *testing.T) { // SM-SEC-5005
 }
 
 func TestWalkRefuses(t *testing.T) {
-	items := []string{"file", "loop -> loop", "l0 -> file", "gone -> nowhere"}
+	items := []string{"file", "loop -> loop", "l0 -> file", "gone -> nowhere", "gonedir -> nowhere", "bytes -> \xff", "\xff"}
 	for i := 1; i <= maxLinks; i++ {
 		items = append(items, "l"+strconv.Itoa(i)+" -> l"+strconv.Itoa(i-1))
 	}
 	dir := tree(t, items...)
 	tests := map[string]error{
-		"/loop": ErrLoop, "/l40": ErrLoop, "/gone": fs.ErrNotExist, "/none": fs.ErrNotExist, "/file/x": ErrNotDir,
-		"relative": ErrPath, "/a/../b": ErrPath, "/a//b": ErrPath, "/a/": ErrPath, "": ErrPath, "/a\x00": ErrPath,
+		"/loop": ErrLoop, "/l40": ErrLoop, "/gone": ErrDangling, "/gonedir/x": fs.ErrNotExist, "/none": fs.ErrNotExist, "/file/x": ErrNotDir,
+		"relative": ErrPath, "/a/../b": ErrPath, "/a//b": ErrPath, "/a/": ErrPath, "": ErrPath, "/a\x00": ErrPath, "/bytes": ErrPath,
 		"/" + strings.Repeat("x", 256): unix.ENAMETOOLONG, "/" + strings.Repeat("x/", 2100) + "y": ErrPath,
 	}
 	for name, want := range tests {

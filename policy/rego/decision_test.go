@@ -61,6 +61,12 @@ var violations = []struct {
 	{"SEC-SECRET-020", "origin a socket", "rollout", changes{"resource.origin_file.type": "socket"}, "origin_not_regular"},
 	{"SEC-SECRET-020", "origin hard-linked", "rollout", changes{"resource.origin_file.nlink": 2.0}, "origin_hard_linked"},
 	{"SEC-SECRET-020", "origin of a stranger", "rollout", changes{"resource.origin_file.owner_is_root": false}, "origin_foreign_owner"},
+	{
+		"SEC-SECRET-020", "origin of the service", "rollout",
+		changes{"resource.origin_file.owner_is_root": false, "resource.origin_file.owner_is_me": true},
+		"origin_foreign_owner",
+	},
+	{"SEC-SECRET-020", "origin that the service can replace", "rollout", changes{"resource.origin_file.writers.uids": []any{0.0, 1001.0}}, "origin_writable_by_others"},
 	{"SM-SEC-5004", "origin in a shared directory", "rollout", changes{"resource.origin_file.writers.gids": []any{3.0}}, "origin_writable_by_others"},
 	{"SEC-SECRET-020", "origin too large", "rollout", changes{"resource.origin_file.size": 1048577.0}, "origin_too_large"},
 	{"SM-SEC-5005", "origin a symlink", "rollout", changes{"resource.origin_file.final_symlink": true}, "origin_symlink_not_granted"},

@@ -76,7 +76,7 @@ objections contains refusal(concat("", [place.prefix, "hard_linked"]), message, 
 
 objections contains refusal(concat("", [place.prefix, "foreign_owner"]), message, fix) if {
 	some place in judged
-	not owner_trusted(place.file)
+	not owner_fits(place)
 	message := concat("", [place.what, place.foreign, "; its uid: ", fact(place, "uid")])
 	fix := concat(" ", ["chown", place.owner, shell(place.path)])
 }
@@ -111,7 +111,7 @@ objections contains refusal("readable_by_others", message, fix) if {
 
 objections contains refusal(concat("", [place.prefix, "writable_by_others"]), message, fix) if {
 	some place in judged
-	not writers_closed(place.file)
+	not writers_fit(place)
 	writers := strangers(object.get(place.file, "writers", {}))
 	message := concat("", ["others than root and the service can change or replace ", place.what, ": ", writers])
 	fix := concat("", ["chmod go-w ", shell(place.path), " and the directories above it, and check their owners"])
@@ -141,6 +141,23 @@ objections contains refusal(concat("", [place.prefix, "filesystem_not_trusted"])
 	kind := fact(place, "filesystem")
 	message := concat("", [place.what, " lies on a file system whose modes are not authoritative: ", kind])
 	fix := concat("", ["move it to a local file system", unless_relaxed(kind, grant)])
+}
+
+owner_fits(place) if {
+	place.prefix == ""
+	owner_trusted(place.file)
+}
+
+owner_fits(place) if place.file.owner_is_root == true
+
+writers_fit(place) if {
+	writers_closed(place.file)
+	place.prefix == ""
+}
+
+writers_fit(place) if {
+	writers_closed(place.file)
+	root_alone(place.file.writers.uids)
 }
 
 judged contains {
