@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/report"
 	"github.com/llorch/secrets-management/policy"
 	"github.com/llorch/secrets-management/policy/rego"
 )
@@ -70,7 +71,11 @@ func isSource(path string) bool {
 // bundleHint advises to build a damaged bundle again, and nothing that would overwrite a file that never was one.
 func bundleHint(data []byte, path string) string {
 	if bytes.HasPrefix(data, []byte("\x1f\x8b")) {
-		return "build it again: secretcheck policy build DIR -o " + path
+		file, ok := report.ShellWord(path)
+		if !ok {
+			file = "FILE"
+		}
+		return "build it again: secretcheck policy build DIR -o " + file
 	}
 	return policyHint
 }

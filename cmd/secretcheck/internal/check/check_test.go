@@ -98,12 +98,31 @@ func TestCHK1027AnUnknownNameIsNotAsked(t *testing.T) {
 }
 
 // Evidence for CHK-1027.
-func TestCHK1027ADoubtKeepsAnAllowFromBeingOne(t *testing.T) {
-	p, h := &rules{may: []policy.Action{policy.LoadSecret}}, &tree{files: file("/o")}
+func TestCHK1027ADoubtHidesNoDenial(t *testing.T) {
+	p, h := &rules{may: []policy.Action{policy.LoadSecret}, reasons: []policy.Reason{{Code: "site", Message: "m", Severity: policy.SeverityError}}}, &tree{files: file("/o")}
 	l := credential()
-	l.Doubt = &descriptor.Doubt{Rule: descriptor.RuleSpecifier}
-	if r := run(p, h, l); r.Loads[0].Verdict != Undecided || len(p.asked)+len(h.seen) != 0 {
-		t.Errorf("%+v", r.Loads[0])
+	l.Doubt = &descriptor.Doubt{Rule: descriptor.RuleOrigin}
+	got := run(p, h, l).Loads[0]
+	if got.Verdict != Denied || len(h.seen) != 0 || len(p.asked) != 1 || len(got.Reasons) != 2 || got.Reasons[0].Code != "site" || got.Reasons[1].Code != descriptor.RuleOrigin {
+		t.Errorf("%+v, asked %+v", got, p.asked)
+	}
+}
+
+// A source with a slash at its end is a directory for the kernel, or nothing that can be opened.
+// Evidence for CHK-1026.
+func TestCHK1026SlashAtTheEnd(t *testing.T) {
+	l := credential()
+	l.Directory = true
+	directory := map[string]Seen{"/o": {Resolved: "/o", File: policy.File{Type: "directory"}}}
+	for _, c := range []struct {
+		h    Host
+		rule string
+	}{{nil, RuleDirectorySource}, {&tree{files: directory}, RuleDirectorySource}, {&tree{files: file("/o")}, RuleUnwalkable}, {&tree{}, RuleMissingSource}} {
+		p := &rules{may: []policy.Action{policy.LoadSecret}}
+		got := run(p, c.h, l).Loads[0]
+		if len(got.Reasons) != 1 || got.Reasons[0].Code != c.rule || len(p.asked) != 1 {
+			t.Errorf("%s: %+v, asked %+v", c.rule, got, p.asked)
+		}
 	}
 }
 

@@ -93,6 +93,11 @@ func (c *checker) addFacts(ctx context.Context, l descriptor.Load, req *policy.R
 		predict(l, r)
 		path, self = l.Origin, 0 // systemd copies credentials as root
 	}
+	if c.cfg.Host == nil && l.Directory {
+		c.onNameAlone(ctx, req, j)
+		j.add(directorySource())
+		return "", true
+	}
 	if c.cfg.Host == nil || l.Source == policy.SourceEnv || !strings.HasPrefix(path, "/") {
 		return "", false
 	}
@@ -109,6 +114,11 @@ func (c *checker) addFacts(ctx context.Context, l descriptor.Load, req *policy.R
 	case l.Source == policy.SourceFile:
 		r.Facts, r.Resolved, r.Above, r.File = policy.FactsObserved, seen.Resolved, seen.Above, seen.File
 		return "", false
+	}
+	if l.Directory && seen.File.Type != "directory" {
+		c.onNameAlone(ctx, req, j)
+		j.unseen(errNotDirectory)
+		return "", true
 	}
 	if reason, ok := odd(seen.File.Type); ok {
 		c.onNameAlone(ctx, req, j)
@@ -127,15 +137,22 @@ func (c *checker) onNameAlone(ctx context.Context, req *policy.Request, j *judge
 	}
 }
 
+// errNotDirectory is what the kernel says to a path with a slash behind the name of a file.
+var errNotDirectory = errors.New("not a directory, which the slash at its end asks for")
+
+func directorySource() Reason {
+	return Reason{
+		Code: RuleDirectorySource, Severity: policy.SeverityWarning,
+		Message: "the source is a directory: systemd would make a credential of every file in it",
+		Fix:     "name each file with its own LoadCredential=",
+	}
+}
+
 // odd tells of the kinds of source that systemd accepts and that no single load can stand for.
 func odd(kind string) (Reason, bool) {
 	switch kind {
 	case "directory":
-		return Reason{
-			Code: RuleDirectorySource, Severity: policy.SeverityWarning,
-			Message: "the source is a directory: systemd would make a credential of every file in it",
-			Fix:     "name each file with its own LoadCredential=",
-		}, true
+		return directorySource(), true
 	case "socket":
 		return Reason{
 			Code: RuleSocketSource, Severity: policy.SeverityWarning,

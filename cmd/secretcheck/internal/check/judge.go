@@ -31,7 +31,12 @@ func (c *checker) judge(ctx context.Context, l descriptor.Load) judgement {
 		return j
 	}
 	if l.Doubt != nil {
-		return j.because(doubt(l.Doubt))
+		if l.Source == policy.SourceCredential {
+			predict(l, &req.Resource)
+		}
+		c.onNameAlone(ctx, req, &j)
+		j.add(doubt(l.Doubt))
+		return j
 	}
 	real, settled := c.addFacts(ctx, l, req, &j)
 	if settled {
@@ -129,7 +134,7 @@ func (j *judgement) add(r Reason) {
 
 // qualify adds what the policy cannot know: whether the load that it allows will come to its end.
 func (c *checker) qualify(l descriptor.Load, req *policy.Request, j *judgement) {
-	if l.Source == policy.SourceCredential && j.origin == descriptor.OriginInline && !l.Encrypted {
+	if l.Source == policy.SourceCredential && j.origin == descriptor.OriginInline && !l.Encrypted && !l.Default {
 		j.add(Reason{
 			Code: RuleInline, Severity: policy.SeverityWarning,
 			Message: "the value stands in the unit, which every user of the host can read",

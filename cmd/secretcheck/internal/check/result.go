@@ -1,7 +1,10 @@
 // Package check judges the loads of descriptors by a policy and the facts of a host, and gathers the verdicts.
 package check
 
-import "github.com/llorch/secrets-management/policy"
+import (
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
+	"github.com/llorch/secrets-management/policy"
+)
 
 // Verdict is what becomes of a load.
 type Verdict string
@@ -86,6 +89,6 @@ const (
 	RuleSocketSource    = "socket_source"      // the secret comes from whoever listens
 	RuleUnchecked       = "facts_unchecked"    // the host was not looked at, but --require-facts asks for it
 	RuleUnknownUser     = "unknown_user"       // User= names an account that the root does not have
-	RuleInline          = "inline_credential"  // a value in the unit, which everybody on the host may read
-	RuleEngine          = "engine_error"       // the policy engine failed on this load
+	RuleInline          = descriptor.RuleInline
+	RuleEngine          = "engine_error" // the policy engine failed on this load
 )

@@ -24,10 +24,11 @@ const maxFile = 1 << 20
 // Paths reads every descriptor at the given paths, directories with all that is below them. What cannot be read is a
 // finding, not an error: the rest is judged all the same.
 func Paths(paths []string) check.Input {
-	c := &collector{seen: map[string]bool{}}
+	c := &collector{seen: map[string]bool{}, used: map[string]bool{}, folders: map[string]*folder{}}
 	for _, p := range paths {
 		c.path(p)
 	}
+	c.unused()
 	return c.input
 }
 
@@ -35,6 +36,10 @@ type collector struct {
 	input  check.Input
 	seen   map[string]bool // absolute paths, so that a file named twice is judged once
 	inodes []os.FileInfo   // of units that were read, so that an alias is not judged again
+
+	folders map[string]*folder
+	shared  []string        // directories with drop-ins for many units
+	used    map[string]bool // of these, those that a unit was read with
 }
 
 func (c *collector) path(p string) {
@@ -53,9 +58,11 @@ func (c *collector) path(p string) {
 func (c *collector) file(p string, explicit bool) {
 	switch {
 	case strings.HasSuffix(p, ".service"):
-		c.unit(p, false)
+		c.unit(p)
 	case isYAML(p):
 		c.inventory(p, explicit)
+	case !explicit && otherUnit(p):
+		c.other(p)
 	case explicit:
 		c.unreadable(p, errors.New("no known kind of descriptor; known are *.service, *.yaml and *.yml"))
 	}
@@ -63,30 +70,40 @@ func (c *collector) file(p string, explicit bool) {
 
 func isYAML(p string) bool { return strings.HasSuffix(p, ".yaml") || strings.HasSuffix(p, ".yml") }
 
-// unit reads a service unit and the drop-ins next to it.
-func (c *collector) unit(p string, dropInsOnly bool) {
+// unit reads a service unit and the drop-ins next to it. Where the unit itself lies elsewhere, the drop-ins are read as
+// one; an alias is read as the unit that it stands for.
+func (c *collector) unit(p string) {
+	dir := filepath.Dir(p)
+	in, err := c.folder(dir)
+	if err != nil {
+		c.unreadable(dir, err)
+		return
+	}
+	name := in.canonical(filepath.Base(p))
+	p = filepath.Join(dir, name)
 	if !c.first(p) {
 		return
 	}
-	u := systemd.Unit{Name: filepath.Base(p), Partial: dropInsOnly}
-	files, err := dropIns(p + ".d")
+	files, err := c.dropIns(in, name)
 	if err != nil {
-		c.unreadable(p+".d", err)
+		c.unreadable(p, err)
 		return
 	}
-	if !dropInsOnly {
-		files = append([]string{p}, files...)
+	u := systemd.Unit{Name: name}
+	fragment := in.fragment(name)
+	if u.Partial = fragment == ""; !u.Partial {
+		files = append([]string{filepath.Join(dir, fragment)}, files...)
 	}
 	if len(files) == 0 {
 		return
 	}
-	for _, f := range files {
+	for i, f := range files {
 		data, info, err := readRegular(f)
 		if err != nil {
 			c.unreadable(f, err)
 			return
 		}
-		if f == p {
+		if i == 0 && !u.Partial {
 			c.inodes = append(c.inodes, info)
 		}
 		c.input.Files = append(c.input.Files, info)
@@ -96,28 +113,25 @@ func (c *collector) unit(p string, dropInsOnly bool) {
 	c.judgeable(p, loads, findings)
 }
 
-// dropIns lists the drop-ins of a directory in the order in which systemd applies them. One that is a link to the null
-// device masks a vendor's and is empty itself.
-func dropIns(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir) // sorted by name
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+// folder lists a directory once.
+func (c *collector) folder(dir string) (*folder, error) {
+	if f := c.folders[dir]; f != nil {
+		return f, nil
 	}
-	if err != nil {
-		return nil, err
+	f, err := readFolder(dir)
+	if err == nil {
+		c.folders[dir] = f
 	}
-	var files []string
-	for _, e := range entries {
-		p := filepath.Join(dir, e.Name())
-		if !strings.HasSuffix(e.Name(), ".conf") || strings.HasPrefix(e.Name(), ".") {
-			continue
-		}
-		if info, err := os.Stat(p); err == nil && info.Mode()&fs.ModeCharDevice != 0 && e.Type()&fs.ModeSymlink != 0 {
-			continue
-		}
-		files = append(files, p)
+	return f, err
+}
+
+// dropIns lists the drop-ins of a unit, and keeps in mind the directories that were looked at.
+func (c *collector) dropIns(in *folder, name string) ([]string, error) {
+	dirs, _ := in.dropInDirs(name)
+	for _, d := range dirs {
+		c.used[filepath.Join(in.dir, d)] = true
 	}
-	return files, nil
+	return in.dropIns(name)
 }
 
 func (c *collector) inventory(p string, explicit bool) {
@@ -180,9 +194,11 @@ func reason(err error) string {
 	return err.Error()
 }
 
-func (c *collector) note(p, rule, message string) {
+func (c *collector) note(p, rule, message string) { c.tell(p, rule, policy.SeverityNote, message) }
+
+func (c *collector) tell(p, rule string, severity policy.Severity, message string) {
 	c.input.Findings = append(c.input.Findings, descriptor.Finding{
-		Rule: rule, Severity: policy.SeverityNote, Message: message,
+		Rule: rule, Severity: severity, Message: message,
 		Position: descriptor.Position{File: report(p), Line: 1, Column: 1},
 	})
 }

@@ -31,6 +31,7 @@ type Load struct {
 	Dynamic   bool   // systemd makes the account when there is none of that name
 	Encrypted bool   // the value at the origin is ciphertext
 	Default   bool   // a literal stands in when the origin is missing, so that this is no fault
+	Directory bool   // the origin was written with a slash at its end: no file can be opened by it
 
 	Doubt *Doubt
 	Position
@@ -67,6 +68,9 @@ const (
 	RuleIgnored       = "ignored_by_systemd"     // a line that systemd drops with a log message
 	RuleSpecifier     = "specifier_not_resolved" // a %x that the descriptor alone cannot resolve
 	RuleImport        = "import_not_resolved"    // ImportCredential=: what it matches is known on the host only
+	RuleOrigin        = "origin_unknown"         // systemd looks the source up in the credential store
+	RuleInline        = "inline_credential"      // a value in the unit, which everybody on the host may read
+	RuleNotJudged     = "not_judged"             // a file in a searched directory that is about credentials, of no service there
 	RuleUnusedSetting = "unused_setting"         // an X-Secretcheck setting about a credential that is not there
 	RuleNoDescriptor  = "not_a_descriptor"       // a file in a searched directory that is no descriptor of ours
 	RuleMasked        = "masked"                 // a unit linked to the null device

@@ -87,19 +87,26 @@ func document(data []byte) (*yaml.Node, error) {
 	return doc.Content[0], nil
 }
 
-var yamlLine = regexp.MustCompile(`line ([0-9]+): (.*)`)
+var yamlLine = regexp.MustCompile(`line ([0-9]{1,9}): `)
 
-// syntaxFault finds the line in the parser's message, which is the only place where it is told.
+// syntaxFault finds the line in the parser's message, which is the only place where it is told. The rest of the message
+// can quote the file, which need not be an inventory, and is not repeated.
 func syntaxFault(err error) error {
-	m := yamlLine.FindStringSubmatch(err.Error())
-	if m == nil {
-		return &fault{1, 1, "not YAML: " + strings.TrimPrefix(err.Error(), "yaml: ")}
+	line := 1
+	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
+		line, _ = strconv.Atoi(m[1])
 	}
-	line, err := strconv.Atoi(m[1])
-	if err != nil || line < 1 {
-		line = 1
+	return &fault{max(line, 1), 1, "not YAML"}
+}
+
+var word = regexp.MustCompile(`^[a-z_]{1,32}$`)
+
+// quoted is a word, as it can have been meant, behind a space. Nothing else is repeated: it may be a value.
+func quoted(s string) string {
+	if !word.MatchString(s) {
+		return ""
 	}
-	return &fault{line, 1, "not YAML: " + m[2]}
+	return ` "` + s + `"`
 }
 
 type reader struct {
@@ -181,7 +188,7 @@ func (r *reader) load(n *yaml.Node) (l descriptor.Load, err error) {
 	l.Action, l.Source = policy.Action(action), policy.Source(source)
 	l.Position = descriptor.Position{File: r.file, Line: n.Line, Column: n.Column}
 	if !descriptor.ValidAction(l.Action) {
-		return l, at(m["action"], "action %.64q is none of load_secret, load_key, derive_key", action)
+		return l, at(m["action"], "action%s is none of load_secret, load_key, derive_key", quoted(action))
 	}
 	if err := r.reference(n, m, &l); err != nil {
 		return l, err
@@ -203,7 +210,7 @@ func (r *reader) reference(n *yaml.Node, m map[string]*yaml.Node, l *descriptor.
 		key, other = "path", "name"
 	case policy.SourceCredential, policy.SourceEnv:
 	default:
-		return at(m["source"], "source %.64q is none of file, credential, env", string(l.Source))
+		return at(m["source"], "source%s is none of file, credential, env", quoted(string(l.Source)))
 	}
 	if m[other] != nil {
 		return at(m[other], "a load from source %s has a %s, not a %s", l.Source, key, other)

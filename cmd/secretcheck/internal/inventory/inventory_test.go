@@ -46,7 +46,7 @@ var faults = []struct{ text, want string }{
 	{"{}\n", `1:1: key "services" is missing`},
 	{"services: {web: {}}\n", "1:11: services is not a list"},
 	{"services: [&a {}]\n", "1:12: anchors and aliases"},
-	{"services: [{<<: {}}]\n", `1:13: unknown key "<<"`},
+	{"services: [{<<: {}}]\n", `1:13: unknown key; known here are service, uid, loads`},
 	{"services: [{service: a, uid: 1}]\n", `1:12: key "loads" is missing`},
 	{"services: [{service: a, loads: []}]\n", `1:12: key "uid" is missing: it is required`},
 	{"services: [{service: a b, uid: 1, loads: []}]\n", "1:22: service is not a name"},
@@ -56,7 +56,7 @@ var faults = []struct{ text, want string }{
 	{"services: [{service: a, uid: 4294967296, loads: []}]\n", "1:30: uid is not"},
 	{"{action: steal, source: env, name: A}", `4:16: action "steal" is none of`},
 	{"{action: load_secret, source: vault, name: A}", `4:37: source "vault" is none of`},
-	{"{action: \"\\e[2J" + strings.Repeat("a", 999) + "\", source: env}", `4:16: action "\x1b[2J` + strings.Repeat("a", 60) + `" is none of`},
+	{"{action: \"\\e[2J" + strings.Repeat("a", 999) + "\", source: env}", "4:16: action is none of"},
 	{"{action: load_secret, source: env}", `4:7: key "name" is missing`},
 	{"{action: load_secret, source: env, name: A, path: /x}", "4:57: a load from source env has a name, not a path"},
 	{"{action: load_secret, source: file, path: /x, name: A}", "4:59: a load from source file has a path, not a name"},
@@ -91,6 +91,29 @@ func TestCHK1030Faults(t *testing.T) {
 		if !f.Bad() || f.File != "i.yaml" || f.Fix == "" {
 			t.Errorf("%q: %+v", text, f)
 		}
+	}
+}
+
+// What could be a value by mistake is not repeated, whoever words the message. (SM-SEC-5002)
+// Evidence for CHK-1003.
+func TestCHK1003NothingIsQuoted(t *testing.T) {
+	for _, text := range []string{
+		"PASSWORD: *S3cr3tHunter2", "S3cr3tHunter2: 1", "S3cr3tHunter2", "a: !!int S3cr3tHunter2", "%S3cr3tHunter2",
+		"a: S3cr3tHunter2: b", "a: \"S3cr3tHunter2", "services: [{S3cr3tHunter2: 1}]", "services: [{service: a, uid: S3cr3tHunter2, loads: []}]",
+		"services: [{service: a, uid: 1, loads: [{action: S3cr3tHunter2, source: env, name: A}]}]",
+		"services: [{service: a, uid: 1, loads: [{action: load_secret, source: S3cr3tHunter2, name: A}]}]",
+		"services: [{service: a, uid: 1, loads: [{action: load_secret, source: env, S3cr3tHunter2: A}]}]",
+		"services: &S3cr3tHunter2 []", "services: []\n--- *S3cr3tHunter2", "{services: [], services: [], S3cr3tHunter2: 1}", "a: `S3cr3tHunter2", "a: @S3cr3tHunter2",
+		"services: [{service: a, uid: 1, " + strings.Repeat("s", 33) + "S3cr3tHunter2: []}]",
+	} {
+		_, findings := Read("i.yaml", []byte(text))
+		if got := fmt.Sprintf("%+v", findings); len(findings) != 1 || strings.Contains(got, "Hunter") || strings.Contains(got, "ssss") {
+			t.Errorf("%q: %s", text, got)
+		}
+	}
+	_, findings := Read("i.yaml", []byte("a: 1\nb: {\n  c: \"x\n"))
+	if f := findings[0]; f.Line < 2 || f.Message != "not YAML" {
+		t.Errorf("%+v", f)
 	}
 }
 

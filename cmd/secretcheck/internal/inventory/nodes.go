@@ -27,7 +27,7 @@ func mapping(n *yaml.Node, keys ...string) (map[string]*yaml.Node, error) {
 			return nil, err
 		}
 		if !slices.Contains(keys, key.Value) || key.Kind != yaml.ScalarNode {
-			return nil, at(key, "unknown key %.64q; known here are %s", key.Value, strings.Join(keys, ", "))
+			return nil, at(key, "unknown key%s; known here are %s", quoted(key.Value), strings.Join(keys, ", "))
 		}
 		if m[key.Value] != nil {
 			return nil, at(key, "key %q is given twice", key.Value)

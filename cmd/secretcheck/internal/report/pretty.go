@@ -129,7 +129,7 @@ func next(r check.Result) string {
 	for _, l := range r.Loads {
 		for _, reason := range l.Reasons {
 			if reason.Code == "no_grant" && l.Verdict == check.Denied {
-				return "see what the service may ask for: secretcheck policy can " + Text(l.Service) + " --policy …"
+				return "see what the service may ask for: secretcheck policy can " + canArguments(l.Service)
 			}
 		}
 	}
@@ -152,6 +152,18 @@ func next(r check.Result) string {
 		return "nothing has to be done; --root DIR looks at the files too"
 	}
 	return "nothing has to be done"
+}
+
+// canArguments are those of policy can for a service.
+func canArguments(service string) string {
+	name, ok := ShellWord(service)
+	switch {
+	case !ok || service == "":
+		return "SERVICE --policy …"
+	case service[0] == '-':
+		return "--policy … -- " + name
+	}
+	return name + " --policy …"
 }
 
 func unchecked(r check.Result) bool {

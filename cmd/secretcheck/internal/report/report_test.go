@@ -46,6 +46,27 @@ func TestCHK1008NothingActsOnATerminal(t *testing.T) {
 	}
 }
 
+// A name that acts on a shell does not when the next step is pasted. (CHK-1008)
+func TestCHK1008TheNextStepCanBePasted(t *testing.T) {
+	for service, want := range map[string]string{
+		"queen-rbee":             "policy can queen-rbee --policy …",
+		"x;curl":                 "policy can 'x;curl' --policy …",
+		"$(x)`y`":                "policy can '$(x)`y`' --policy …",
+		"it's":                   `policy can 'it'\''s' --policy …`,
+		"~":                      "policy can '~' --policy …",
+		"--policy=x":             "policy can --policy … -- --policy=x",
+		strings.Repeat("'", 255): "policy can SERVICE --policy …",
+		"a\x1bb":                 "policy can SERVICE --policy …",
+		"a##b":                   "policy can SERVICE --policy …",
+		"":                       "policy can SERVICE --policy …",
+	} {
+		r := check.Result{Loads: []check.Load{{Service: service, Verdict: check.Denied, Reasons: []check.Reason{{Code: "no_grant"}}}}}
+		if got := next(r); !strings.HasSuffix(got, want) {
+			t.Errorf("%q: %s", service, got)
+		}
+	}
+}
+
 func TestText(t *testing.T) {
 	for in, want := range map[string]string{
 		"plain, ä 漢":       "plain, ä 漢",

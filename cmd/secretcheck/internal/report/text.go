@@ -41,6 +41,18 @@ func Text(s string) string {
 	return out.String()
 }
 
+// ShellWord writes s as one word of a shell, for commands that are suggested. It reports false for what could not be
+// pasted: text that would have to be escaped or shortened to be printed.
+func ShellWord(s string) (string, bool) {
+	plain := func(r rune) bool {
+		return r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("_./@%+,:=-", r))
+	}
+	if s == "" || strings.ContainsFunc(s, func(r rune) bool { return !plain(r) }) {
+		s = "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	}
+	return s, Text(s) == s
+}
+
 // Lines is Text for a message of several lines, each bounded by itself.
 func Lines(s string) string {
 	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")

@@ -23,11 +23,25 @@ func (s *service) loads() []descriptor.Load {
 		}
 	}
 	s.unusedActions(used)
+	s.defaults()
 	service := s.service()
 	for i := range s.findings {
 		s.findings[i].Service = service
 	}
 	return loads
+}
+
+// defaults tells of literals that stand beside a load of the same name: they are no loads, but in the unit all the same.
+func (s *service) defaults() {
+	for _, c := range s.literal.list {
+		if c != nil && !c.encrypted && (s.loaded.has(c.id) || s.imported.has(c.id)) {
+			s.findings = append(s.findings, descriptor.Finding{
+				Rule: descriptor.RuleInline, Severity: policy.SeverityWarning, Position: c.at,
+				Message: "the value stands in the unit, which every user of the host can read",
+				Fix:     "remove it, or move it into a file of mode 0600", Source: policy.SourceCredential, Name: c.id,
+			})
+		}
+	}
 }
 
 // service is the subject: the unit without suffix and instance, unless the unit says otherwise.
@@ -53,6 +67,7 @@ func (s *service) toLoad(c *credential) descriptor.Load {
 		l.Origin = descriptor.OriginInline
 	case strings.HasPrefix(c.path, "/"):
 		l.Origin = path.Clean(c.path)
+		l.Directory = strings.HasSuffix(c.path, "/")
 		l.Default = s.literal.has(c.id)
 	}
 	return l

@@ -107,9 +107,16 @@ func (p *parser) header(text string, at descriptor.Position) {
 		p.refuse(at, `section header without "]"`)
 		return
 	}
+	if strings.ContainsFunc(text, unsafe) {
+		p.refuse(at, "section header with a quote, a backslash or a control character")
+		return
+	}
 	p.section = text // with its brackets, so that "[]" is a section like any other unknown one
 	p.known = p.section == "[Unit]" || p.section == "[Service]" || p.section == "[Install]"
 }
+
+// unsafe is systemd's string_is_safe, which section headers have to be.
+func unsafe(r rune) bool { return r < ' ' || strings.ContainsRune("\"'\\\x7f", r) }
 
 func (p *parser) assign(l *logical, text string, start int) {
 	key, value, found := strings.Cut(text, "=")
@@ -147,4 +154,14 @@ func (p *parser) refuse(at descriptor.Position, message string) {
 		Rule: descriptor.RuleUnparsable, Severity: policy.SeverityError, Message: message,
 		Fix: "correct the unit; systemd-analyze verify shows what systemd makes of it", Position: at,
 	}
+}
+
+// NamesCredentials reports whether a unit of any type has a line about credentials. It may err on the side of yes.
+func NamesCredentials(data []byte) bool {
+	for _, l := range splitLines(string(data)) {
+		if !isComment(l.text) && strings.Contains(l.text, "Credential") {
+			return true
+		}
+	}
+	return false
 }

@@ -16,6 +16,9 @@ func show(u Unit) string {
 	var out []string
 	for _, l := range loads {
 		s := l.Name + "<" + l.Origin
+		if l.Directory {
+			s += "/"
+		}
 		if l.Doubt != nil {
 			s = "?" + l.Doubt.Rule + " " + s
 		}
@@ -42,6 +45,12 @@ var syntax = []struct {
 	{"CHK-1010/not_utf8", "[Service]\nLoadCredential=a:/x\nDescription=\xff\n", "!unparsable@3:1"},
 	{"CHK-1010/nul", "[Service]\nLoad\x00Credential=a:/x\n", "!unparsable@2:5"},
 	{"CHK-1010/header_of_one_byte", "[\n", "!unparsable@1:1"},
+	{"CHK-1010/quote_in_header", "[Ser\"vice]\nLoadCredential=a:/x\n", "!unparsable@1:1"},
+	{"CHK-1010/apostrophe_in_header", "[Service]\nLoadCredential=a:/x\n[X-'a]\n", "!unparsable@3:1"},
+	{"CHK-1010/backslash_in_header", "[Service]\nLoadCredential=a:/x\n[Serv\\ice]\n", "!unparsable@3:1"},
+	{"CHK-1010/tab_in_header", "[Service]\n[Unit\t]\n", "!unparsable@2:1"},
+	{"CHK-1010/delete_in_header", "[Service]\n[Unit\x7f]\n", "!unparsable@2:1"},
+	{"CHK-1010/letters_in_header", "[Sérvice #;]\nx\n", ""},
 	{"CHK-1010/empty_header", "[]\nx\n", ""},
 
 	{"CHK-1011/plain", "[Service]\nLoadCredential=a:/x\n", "a</x@2:16"},
@@ -90,8 +99,8 @@ var syntax = []struct {
 	{"CHK-1015/quotes_are_not_special", "[Service]\nLoadCredential=\"a b\":/x y\n", "\"a b\"</x y@2:16"},
 	{"CHK-1015/backslash_takes_the_next_byte", `[Service]` + "\n" + `LoadCredential=a\bc:/x`, "abc</x@2:16"},
 	{"CHK-1015/escaped_colon", `[Service]` + "\n" + `LoadCredential=a\:b:/x`, "!ignored_by_systemd@2:16"},
-	{"CHK-1015/store_by_name", "[Service]\nLoadCredential=a:b\nLoadCredential=c\nLoadCredential=d:\n", "a<@2:16\nc<@3:16\nd<@4:16"},
-	{"CHK-1015/slash_at_the_end", "[Service]\nLoadCredential=a:/x/\n", "a</x@2:16"},
+	{"CHK-1015/store_by_name", "[Service]\nLoadCredential=a:b\nLoadCredential=c\nLoadCredential=d:\n", "?origin_unknown a<@2:16\n?origin_unknown c<@3:16\n?origin_unknown d<@4:16"},
+	{"CHK-1015/slash_at_the_end", "[Service]\nLoadCredential=a:/x/\n", "a</x/@2:16"},
 	{
 		"CHK-1015/path_not_normalized", "[Service]\nLoadCredential=a:/x/../y\nLoadCredential=b:/x/./y\nLoadCredential=c://x\nLoadCredential=d:x/y\nLoadCredential=e: /x\n",
 		"!ignored_by_systemd@2:16\n!ignored_by_systemd@3:16\n!ignored_by_systemd@4:16\n!ignored_by_systemd@5:16\n!ignored_by_systemd@6:16",
@@ -115,9 +124,11 @@ var syntax = []struct {
 		"c<inline@4:24\n!ignored_by_systemd@2:24\n!ignored_by_systemd@3:24",
 	},
 
-	{"CHK-1017/load_before_set", "[Service]\nSetCredential=a:v\nLoadCredential=a:/x\n", "a</x@3:16"},
+	{"CHK-1017/load_before_set", "[Service]\nSetCredential=a:v\nLoadCredential=a:/x\n", "a</x@3:16\n!inline_credential@2:15"},
+	{"CHK-1017/load_before_encrypted_set", "[Service]\nSetCredentialEncrypted=a:aHVudGVyMg==\nLoadCredential=a:/x\n", "a</x@3:16"},
+	{"CHK-1017/load_before_reset_set", "[Service]\nSetCredential=a:v\nSetCredential=\nLoadCredential=a:/x\n", "a</x@4:16"},
 	{"CHK-1017/load_before_import", "[Service]\nImportCredential=a\nLoadCredential=a:/x\n", "a</x@3:16"},
-	{"CHK-1017/import_before_set", "[Service]\nSetCredential=a:v\nImportCredential=a\n", "?import_not_resolved a<@3:18"},
+	{"CHK-1017/import_before_set", "[Service]\nSetCredential=a:v\nImportCredential=a\n", "?import_not_resolved a<@3:18\n!inline_credential@2:15"},
 	{
 		"CHK-1017/import_glob", "[Service]\nImportCredential=db.*\nImportCredential=a*b\nImportCredential=*\nImportCredential=x:y\nImportCredential=x:y/z\n",
 		"?import_not_resolved db.*<@2:18\n?import_not_resolved *<@4:18\n?import_not_resolved x<@5:18\n!ignored_by_systemd@3:18\n!ignored_by_systemd@6:18",

@@ -161,6 +161,13 @@ func (s *service) load(a assignment) {
 		}
 		c.path = path
 	}
+	if c.doubt == nil && !strings.HasPrefix(c.path, "/") {
+		c.doubt = &descriptor.Doubt{
+			Rule:    descriptor.RuleOrigin,
+			Message: "systemd looks the source up in the credential store, where another secret can have its name",
+			Fix:     "name an absolute path as the source",
+		}
+	}
 	s.loaded.put(c)
 }
 
