@@ -69,7 +69,7 @@ func TestRegionFlags(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer anonymous.release()
-	if !private(anonymous.data) {
+	if err := private(anonymous.data); err != nil {
 		t.Fatal("madvise refuses")
 	}
 	if err := unix.Mlock(anonymous.data); err == nil {
