@@ -36,6 +36,13 @@ func underSeccomp() error {
 	if s.Level() == LevelMemfdSecret {
 		return errors.New("level memfd_secret under a filter")
 	}
+	why := s.Degradation()
+	if why == nil || !strings.Contains(why.Error(), "seccomp") {
+		return fmt.Errorf("the reason does not name the filter: %w", why)
+	}
+	if errors.Is(why, ErrNotLocked) != (s.Level() == LevelHeap) {
+		return fmt.Errorf("level %s, reason %w", s.Level(), why)
+	}
 	return s.Close()
 }
 

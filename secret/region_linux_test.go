@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"syscall"
 	"testing"
 	"unsafe"
 
@@ -149,6 +150,12 @@ var children = map[string]func() error{
 	"ulimit -l 100": func() error { return fillMemory(100 << 10) },
 	"large locked":  largeLocked,
 
+	"require ulimit -l 0":  requireNothing,
+	"require ulimit -l 64": requireSome,
+
+	"harden":      hardened,
+	"look inside": lookInside,
+
 	"seccomp":         underSeccomp,
 	"seccomp control": secretPagesUnchecked,
 }
@@ -169,6 +176,11 @@ func runChild(name string) int {
 
 // startChild runs a child from a thread on which restrict was called, and without the right to exceed the lock limit.
 func startChild(name string, restrict func() error) (output string, err error) {
+	return startChildAs(name, nil, restrict)
+}
+
+// startChildAs is startChild for another user.
+func startChildAs(name string, as *syscall.Credential, restrict func() error) (output string, err error) {
 	var out bytes.Buffer
 	done := make(chan error)
 	go func() {
@@ -180,6 +192,7 @@ func startChild(name string, restrict func() error) (output string, err error) {
 		cmd := exec.Command("/proc/self/exe")
 		cmd.Env = append(os.Environ(), childVariable+"="+name)
 		cmd.Stdout, cmd.Stderr = &out, &out
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
 		done <- cmd.Run()
 	}()
 	err = <-done

@@ -92,6 +92,9 @@ func eventually(t *testing.T, what string, ok func() bool) {
 func liveSlots() int {
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
+	if spare.hasher != nil {
+		return shared.live - 1 // kept on purpose
+	}
 	return shared.live
 }
 
