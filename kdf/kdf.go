@@ -11,7 +11,6 @@ import (
 	"github.com/llorch/secrets-management/secret"
 )
 
-
 // MaxDomain is the length of the longest domain in bytes. Labels are short: a longer one is a mistake.
 const MaxDomain = 1024
 

@@ -8,8 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AddChild registers a child for the tests outside the package.
-func AddChild(name string, f func() error) { children[name] = f }
+// AddChild registers a child for the tests outside the package, and returns its name.
+func AddChild(name string, f func() error) string {
+	children[name] = f
+	return name
+}
 
 // StartChild starts cmd as the child name, under what restrict does to a thread: see startChild.
 func StartChild(cmd *exec.Cmd, name string, restrict func() error) error {

@@ -22,10 +22,10 @@ import (
 	"github.com/llorch/secrets-management/secret"
 )
 
-func init() {
-	secret.AddChild("scan", scanChild)
-	secret.AddChild("scan derivation", scanDerivationChild)
-}
+var (
+	scanName           = secret.AddChild("scan", scanChild)
+	scanDerivationName = secret.AddChild("scan derivation", scanDerivationChild)
+)
 
 // What the child holds exists nowhere as a whole: parent and child compute it byte by byte, from the same functions.
 func digitAt(i int) byte { return "0123456789abcdef"[(i*i*11+i*7+i/5+6)%16] }
@@ -246,7 +246,7 @@ func TestMemoryScan(t *testing.T) {
 }
 
 func scanOnce(t *testing.T, restrict func() error, f forms) {
-	c := startScanned(t, "scan", restrict)
+	c := startScanned(t, scanName, restrict)
 	pid := c.cmd.Process.Pid
 
 	level, arena := addresses(t, c.next("live"))
@@ -368,7 +368,7 @@ func TestMemoryScanDerivation(t *testing.T) {
 	f.addAll("the derived key", expand.Sum(nil))
 	f.addAll("the token", token)
 
-	c := startScanned(t, "scan derivation", secret.UnderFilter)
+	c := startScanned(t, scanDerivationName, secret.UnderFilter)
 	pid := c.cmd.Process.Pid
 	_, arena := addresses(t, c.next("live"))
 	live := scan(t, pid, arena, f)
