@@ -151,6 +151,25 @@ func TestDeriveClosed(t *testing.T) {
 	}
 }
 
+// TestDeriveInheritsOptions: SM-TYPE-3001: what was required of the token's memory is required of the key's.
+func TestDeriveInheritsOptions(t *testing.T) {
+	o := secret.Options{RequireLocked: secret.ProtectionLevel() != secret.LevelHeap, Forgotten: func(secret.Forgotten) {}}
+	token, err := o.FromBytes([]byte("worker-token-0123456789"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := Derive(token, SealKeyV1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := key.Options(); got.RequireLocked != o.RequireLocked || got.Forgotten == nil {
+		t.Error("SM-TYPE-3001: the options got lost")
+	}
+	if err := errors.Join(key.Close(), token.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestDeriveLeavesTokenOpen(t *testing.T) {
 	token := mustToken(t, []byte("worker-token-0123456789"))
 	if _, err := keyBytes(token, SealKeyV1); err != nil {

@@ -13,7 +13,7 @@ import (
 // TestRequireLocked: EXP-RELIABLE-8002, SM-THREAT-2001: with the option a lack of lockable memory is an error before any
 // byte of the content is in memory, and never a weaker secret.
 func TestRequireLocked(t *testing.T) {
-	for _, name := range []string{"require ulimit -l 0", "require ulimit -l 64"} {
+	for _, name := range []string{"require ulimit -l 0", "require ulimit -l 64", "locked scratch"} {
 		t.Run("SM-SEC-5001 "+name, func(t *testing.T) {
 			if out, err := startChild(name, unrestricted); err != nil || !strings.HasSuffix(out, "done\n") {
 				t.Errorf("%v\n%s", err, out)
@@ -97,6 +97,51 @@ func requireSome() error {
 		return fmt.Errorf("only %d secrets fit", len(strong))
 	}
 	return verifyAll(strong)
+}
+
+// lockedScratch uses up the limit after one secret was made that requires locked memory. It must still verify, in locked
+// scratch memory, while others compute in unlocked memory.
+func lockedScratch() error {
+	limit, err := lowerLockLimit(64 << 10)
+	if err != nil || limit == 0 {
+		return err
+	}
+	s, err := Options{RequireLocked: true}.FromBytes([]byte(content))
+	if err != nil {
+		return err
+	}
+	runtime.GC()
+	runtime.GC() // the pool's hashers go, and only the spare one is left
+	var all []block
+	for i := range slotSizes {
+		for {
+			b, err := shared.alloc(slotSizes[i]-canarySize, true)
+			if err != nil {
+				break
+			}
+			all = append(all, b)
+		}
+	}
+	weak := getHasher(false)
+	if weak == nil || weak.level != LevelHeap {
+		return errors.New("control: locked memory is left")
+	}
+	weak.put() // for the next who asks
+	strong := getHasher(true)
+	if strong == nil || strong.level == LevelHeap {
+		return fmt.Errorf("no locked scratch: %v", strong != nil)
+	}
+	answer := make(chan bool)
+	go func() { answer <- s.Verify(content) }() // waits for the spare hasher
+	time.Sleep(10 * time.Millisecond)
+	strong.put()
+	if !<-answer || !s.Verify(content) || s.Verify("another") {
+		return errors.New("does not verify")
+	}
+	for _, b := range all {
+		reclaim(b)
+	}
+	return s.Close()
 }
 
 // verifyAll verifies from many goroutines at once, while collections empty the pool of hashers.
