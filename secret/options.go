@@ -35,7 +35,7 @@ type orphan struct {
 	stack  []uintptr
 }
 
-// newOrphan records who called the exported function of this package that makes the secret.
+// newOrphan records the stack from its caller outwards: up to 32 functions, of which the first few are this package's.
 func newOrphan(b block, report func(Forgotten)) orphan {
 	stack := make([]uintptr, 32)
 	return orphan{block: b, report: report, stack: stack[:runtime.Callers(2, stack)]}

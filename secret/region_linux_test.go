@@ -166,7 +166,7 @@ var children = map[string]func() error{
 	"require ulimit -l 0":  requireNothing,
 	"require ulimit -l 64": requireSome,
 
-	"locked scratch":       lockedScratch,
+	"locked scratch": lockedScratch,
 
 	"harden":      hardened,
 	"look inside": lookInside,
