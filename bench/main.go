@@ -19,15 +19,18 @@ type ratio struct {
 }
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) //nolint:forbidigo // the exit code is the result
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
+	say := func(format string, args ...any) {
+		_, _ = fmt.Fprintf(stderr, "bench: "+format+"\n", args...) // there is nowhere else to say it
+	}
 	only := regexp.MustCompile("")
 	if len(args) > 0 {
 		var err error
 		if only, err = regexp.Compile(args[0]); err != nil {
-			fmt.Fprintln(stderr, "bench:", err)
+			say("%v", err)
 			return 2
 		}
 	}
@@ -39,20 +42,20 @@ func run(args []string, stdout, stderr io.Writer) int {
 		measured++
 		value, err := r.best()
 		if err != nil {
-			fmt.Fprintf(stderr, "bench: %s: %v\n", r.name, err)
+			say("%s: %v", r.name, err)
 			return 2
 		}
 		if !r.report(stdout, value) {
-			fmt.Fprintf(stderr, "bench: %s: missed\n", r.name)
+			say("%s: missed", r.name)
 			missed++
 		}
 	}
 	switch {
 	case measured == 0:
-		fmt.Fprintln(stderr, "bench: no such ratio")
+		say("no such ratio")
 		return 2
 	case missed > 0:
-		fmt.Fprintf(stderr, "bench: %d of %d targets missed\n", missed, measured)
+		say("%d of %d targets missed", missed, measured)
 		return 1
 	}
 	return 0
@@ -85,6 +88,6 @@ func (r ratio) report(w io.Writer, value float64) bool {
 	if r.atLeast {
 		sign = ">="
 	}
-	fmt.Fprintf(w, "ratio %s %.4g target %s %g\n", r.name, value, sign, r.limit)
+	_, _ = fmt.Fprintf(w, "ratio %s %.4g target %s %g\n", r.name, value, sign, r.limit)
 	return r.met(value)
 }

@@ -54,7 +54,7 @@ func compare(own, peer func()) float64 {
 // scaling returns the speed-up of f on two goroutines over that of plain arithmetic, which shares nothing: the median of
 // rounds in which all four measurements are neighbours. f gets the number of its goroutine.
 func scaling(f func(g int)) float64 {
-	nOwn, nControl := batch(func() { f(0) }), batch(arithmetic)
+	nOwn, nControl := batch(func() { f(0) }), batch(func() { arithmetic() })
 	ratios := make([]float64, rounds)
 	for i := range ratios {
 		control := speedUp(nControl, func(int) { arithmetic() })
@@ -83,16 +83,14 @@ func speedUp(n int, f func(g int)) float64 {
 // arithmetic is some hundred nanoseconds of work in registers.
 //
 //go:noinline
-func arithmetic() {
+func arithmetic() uint64 {
 	x := uint64(88172645463325252)
 	for range 256 {
 		x ^= x << 13
 		x ^= x >> 7
 		x ^= x << 17
 	}
-	if x == 0 { // never, and the compiler does not know
-		println()
-	}
+	return x // so that the compiler has to compute it
 }
 
 // allocations is the number of heap allocations of one call of f.
