@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -66,7 +67,8 @@ func (a *attempt) validate(context.Context) error {
 		err = validPurpose(a.req.Action, a.req.Resource.Purpose)
 	}
 	if err != nil {
-		a.req.Resource.Name = strings.ToValidUTF8(a.asked.value, "\uFFFD") // for the record only
+		a.req.Resource.Name = text(a.asked.value) // for the record only
+		a.req.Resource.Purpose = text(a.req.Resource.Purpose)
 		return a.fail(StageReference, err)
 	}
 	a.ref = ref
@@ -85,6 +87,9 @@ func validPurpose(action policy.Action, purpose string) error {
 	}
 	return nil
 }
+
+// text is a string that a record can hold.
+func text(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 // ask is the gate before any look at the world outside. Every refusal is the same.
 func (a *attempt) ask(ctx context.Context) error {
@@ -125,12 +130,16 @@ func (a *attempt) walk(name string) error {
 	defer root.Close() //nolint:errcheck // O_PATH
 	t, err := root.Walk(name, a.req.Subject.UID)
 	switch {
+	case errors.Is(err, facts.ErrDangling):
+		return fmt.Errorf("%w: a symbolic link that leads to nothing", ErrPath) // somebody put something there
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: no such file or directory", ErrNotFound)
 	case errors.Is(err, facts.ErrLoop), errors.Is(err, facts.ErrNotDir), errors.Is(err, facts.ErrPath):
 		return fmt.Errorf("%w: %w", ErrPath, errors.Unwrap(err))
 	case errors.Is(err, facts.ErrChanged):
 		return ErrChanged
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("uid %d may not look there: %w", a.req.Subject.UID, errors.Unwrap(err))
 	case err != nil:
 		return errors.Unwrap(err) // the system's error; the reference has the path
 	}
@@ -194,14 +203,19 @@ func (a *attempt) entry(err error) *Entry {
 
 func (a *attempt) write(ctx context.Context, e *Entry, cause error) error {
 	if err := a.l.config.Audit.Record(ctx, e); err != nil {
-		return &Error{Stage: StageAudit, Ref: a.asked, Err: fmt.Errorf("%w: %w", ErrAudit, errors.Join(err, cause))}
+		return &Error{Stage: StageAudit, Service: a.req.Subject.Service, Ref: a.asked, Err: fmt.Errorf("%w: %w", ErrAudit, errors.Join(err, cause))}
 	}
 	return nil
 }
 
 func (a *attempt) refuse(stage Stage, codes []string) *Error {
+	mode := a.req.Resource.File.Mode
+	// What a link out of the grant leads to is none of this service's business, its mode included.
+	if outside := "outside_grant"; slices.Contains(codes, outside) {
+		codes, mode = []string{outside}, 0
+	}
 	kind := append(kindsOf(codes), ErrDenied)[0]
-	return &Error{Stage: stage, Ref: a.asked, Err: kind, Reasons: codes, Mode: a.req.Resource.File.Mode}
+	return &Error{Stage: stage, Service: a.req.Subject.Service, Ref: a.asked, Err: kind, Reasons: codes, Mode: mode}
 }
 
 // fail wraps the cause of a failure that no policy decided.
@@ -210,5 +224,5 @@ func (a *attempt) fail(stage Stage, err error) error {
 	if errors.As(err, &already) {
 		return err
 	}
-	return &Error{Stage: stage, Ref: a.asked, Err: err}
+	return &Error{Stage: stage, Service: a.req.Subject.Service, Ref: a.asked, Err: err}
 }

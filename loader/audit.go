@@ -63,7 +63,8 @@ type AuditFile struct {
 }
 
 // OpenAuditFile opens a JSON-lines audit log for appending and creates it with mode 0600 if need be. A symbolic link,
-// anything but a regular file, and a file that others can read or write are refused: who can write the log can forge it.
+// anything but a regular file with one name, and a file that somebody else owns, can read or write are refused: who can
+// write the log can forge it.
 func OpenAuditFile(name string) (*AuditFile, error) {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE|openNoFollow, 0o600) //nolint:gosec // G304: the caller names its own log
 	if err != nil {
@@ -86,7 +87,7 @@ func checkAuditFile(f *os.File) error {
 	case modesMatter && fi.Mode().Perm()&0o077 != 0:
 		return fmt.Errorf("mode %04o, expected 0600", fi.Mode().Perm())
 	}
-	return nil
+	return checkOwner(fi)
 }
 
 // Close closes the file. Loads that are recorded after it are denied.

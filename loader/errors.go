@@ -38,6 +38,7 @@ const (
 // Error is the error of every function of this package. It names the reference and never holds secret bytes.
 type Error struct {
 	Stage   Stage
+	Service string // who asked
 	Ref     Ref
 	Err     error    // matches one of the sentinels above, or is the system's I/O error
 	Reasons []string // the policy's reason codes; documented in .specs/30_policy.md
@@ -78,6 +79,8 @@ func (e *Error) refused() bool { return len(e.Reasons) > 0 }
 func (e *Error) explain(code string) string {
 	text, ok := reasonTexts[code]
 	switch {
+	case code == "no_grant":
+		text = fmt.Sprintf("service %q has no grant for it; ask the security team for one, or correct the name of the service", e.Service)
 	case code == "mode_too_open":
 		text = fmt.Sprintf("mode %04o, expected 0600", e.Mode)
 	case !ok:
@@ -88,19 +91,19 @@ func (e *Error) explain(code string) string {
 
 // reasonTexts explains the reason codes of the default rules to whoever runs the service.
 var reasonTexts = map[string]string{ //nolint:gochecknoglobals // a constant table
-	"no_grant":               "this service has no grant for it; ask the security team for one",
 	"outside_grant":          "its real path is outside the grant",
 	"not_regular":            "not a regular file",
 	"hard_linked":            "the file has more than one hard link",
 	"foreign_owner":          "the file belongs neither to root nor to this service",
 	"extended_acl":           "the file has an extended ACL; remove it with setfacl -b",
 	"readable_by_others":     "others than root and this service can read it",
-	"writable_by_others":     "others than root and this service can change or replace it; check the directories too",
+	"writable_by_others":     "others than root and this service can change or replace it: it, or a directory on its path, is writable to them",
 	"too_large":              "the file is too large",
 	"symlink_not_granted":    "the path is a symbolic link, and the grant does not allow one",
 	"filesystem_not_trusted": "the file system's permissions are not authoritative",
 	"weak_memory":            "the process cannot protect memory as the grant demands; raise LimitMEMLOCK",
-	"invalid_reference":      "the reference is malformed",
+	"environment_source":     "the environment shows in process listings",
+	"invalid_request":        "the service and its policy do not fit each other; build both from matching versions",
 }
 
 // kinds maps reason codes to the sentinels that callers know from before there were policies, the first to be named

@@ -6,21 +6,21 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/llorch/secrets-management/internal/asnobody"
-	"github.com/llorch/secrets-management/kdf"
 	"github.com/llorch/secrets-management/loader"
 )
-
-var errDerivation = kdf.ErrDerivation
 
 // hostileRef is a reference that must be refused: how to make it, the error, and the policy's reason where it is one.
 type hostileRef struct {
@@ -85,7 +85,12 @@ func hostileRefs() []hostileRef {
 		{"dangling symlink", func(w *world) loader.Ref {
 			must(w, os.Symlink("nowhere", w.dir+"/link"))
 			return loader.File(w.dir + "/link")
-		}, loader.ErrNotFound, ""},
+		}, loader.ErrPath, ""},
+		{"a link to a name that is not UTF-8", func(w *world) loader.Ref {
+			must(w, os.WriteFile(w.dir+"/\xff", []byte(fake), 0o600))
+			must(w, os.Symlink("\xff", w.dir+"/link"))
+			return loader.File(w.dir + "/link")
+		}, loader.ErrPath, ""},
 		{"file as a directory", func(w *world) loader.Ref {
 			w.file("token", fake, 0o600)
 			return loader.File(w.dir + "/token/x")
@@ -228,6 +233,7 @@ func TestCredential(t *testing.T) {
 	w.file("credentials/a.b c", fake, 0o400)
 	w.file("credentials/open", fake, 0o444)
 	must(w, os.Symlink(dir, w.dir+"/link"))
+	must(w, os.Symlink(w.dir, w.dir+"/alias"))
 	t.Setenv("CREDENTIALS_DIRECTORY", dir)
 	ctx := context.Background()
 
@@ -255,12 +261,13 @@ func TestCredential(t *testing.T) {
 		dir  string
 		want error
 	}{
-		"SM-LOAD-4002 empty":                {"", loader.ErrCredentialNotFound},
-		"SEC-SECRET-051 relative":           {"credentials", loader.ErrPath},
-		"SEC-SECRET-051 not clean":          {dir + "/../credentials", loader.ErrPath},
-		"SEC-SECRET-052 symlink":            {w.dir + "/link", loader.ErrPath},
-		"SM-LOAD-4002 does not exist":       {w.dir + "/nowhere", loader.ErrCredentialNotFound},
-		"SEC-SECRET-052 pointing elsewhere": {"/etc", loader.ErrCredentialNotFound},
+		"SM-LOAD-4002 empty":                 {"", loader.ErrCredentialNotFound},
+		"SEC-SECRET-051 relative":            {"credentials", loader.ErrPath},
+		"SEC-SECRET-051 not clean":           {dir + "/../credentials", loader.ErrPath},
+		"SEC-SECRET-052 symlink":             {w.dir + "/link", loader.ErrPath},
+		"SM-LOAD-4002 does not exist":        {w.dir + "/nowhere", loader.ErrCredentialNotFound},
+		"SEC-SECRET-052 symlink by a detour": {w.dir + "/alias/link", loader.ErrPath},
+		"SEC-SECRET-052 pointing elsewhere":  {"/etc", loader.ErrCredentialNotFound},
 	}
 	for name, tt := range directories {
 		t.Run(name, func(t *testing.T) {
@@ -278,6 +285,19 @@ func TestCredential(t *testing.T) {
 		if !errors.Is(err, loader.ErrCredentialNotFound) || !strings.Contains(err.Error(), "LoadCredential=api_token") {
 			t.Errorf("error %v", err)
 		}
+	})
+	t.Run("SM-LOAD-4002 served with an ACL for the service alone, as by systemd 257", func(*testing.T) {
+		w.file("credentials/api_token", fake, 0o600)
+		must(w, unix.Setxattr(dir+"/api_token", "system.posix_acl_access", aclFor(uint32(os.Geteuid()), 4), 0))
+		w.loads(loader.Credential("api_token"), fake)
+	})
+	t.Run("SM-LOAD-4002 served with an ACL for somebody else", func(t *testing.T) {
+		must(w, unix.Setxattr(dir+"/api_token", "system.posix_acl_access", aclFor(12345, 4), 0))
+		s, err := w.l.LoadSecret(ctx, loader.Credential("api_token"))
+		if s != nil || !errors.Is(err, loader.ErrPermissionsTooOpen) || !strings.Contains(err.Error(), "readable_by_others") {
+			t.Errorf("error %v", err)
+		}
+		must(w, unix.Removexattr(dir+"/api_token", "system.posix_acl_access"))
 	})
 	t.Run("SM-LOAD-4002 readable by others", func(t *testing.T) {
 		must(w, os.Chmod(dir+"/api_token", 0o444))
@@ -318,9 +338,124 @@ func TestAuditFile(t *testing.T) {
 	if err := os.Chmod(dir+"/open", 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for _, bad := range []string{dir + "/link", dir + "/open", dir, "/dev/null", dir + "/no/such"} {
+	if err := errors.Join(os.WriteFile(dir+"/twice", nil, 0o600), os.Link(dir+"/twice", dir+"/again")); err != nil {
+		t.Fatal(err)
+	}
+	if asnobody.Root(t) {
+		if err := errors.Join(os.WriteFile(dir+"/foreign", nil, 0o600), os.Chown(dir+"/foreign", 12345, 0)); err != nil {
+			t.Fatal(err)
+		}
+		if f, err := loader.OpenAuditFile(dir + "/foreign"); err == nil {
+			t.Errorf("somebody else's file was opened: %v", f)
+		}
+	}
+	for _, bad := range []string{dir + "/twice", dir + "/link", dir + "/open", dir, "/dev/null", dir + "/no/such"} {
 		if f, err := loader.OpenAuditFile(bad); err == nil || !errors.Is(err, loader.ErrAudit) {
 			t.Errorf("%s: %v %v", bad, f, err)
 		}
 	}
+}
+
+// TestChangedAfterTheDecision: SEC-SECRET-024, SM-SEC-5004. Whatever happens to the file after its facts were taken,
+// what is returned is what was decided on, or nothing.
+func TestChangedAfterTheDecision(t *testing.T) {
+	const other = "fake-other-content-0123456789ab"
+	changes := map[string]func(path string) error{
+		"overwritten in place": func(p string) error { return os.WriteFile(p, []byte(other), 0o600) },
+		"truncated":            func(p string) error { return os.Truncate(p, 3) },
+		"appended": func(p string) error {
+			f, err := os.OpenFile(p, os.O_APPEND|os.O_WRONLY, 0)
+			if err == nil {
+				_, err = f.WriteString("more")
+			}
+			return errors.Join(err, f.Close())
+		},
+		"mode changed": func(p string) error { return os.Chmod(p, 0o644) },
+		"hard-linked":  func(p string) error { return os.Link(p, p+".second") },
+		"replaced": func(p string) error {
+			return errors.Join(os.WriteFile(p+".new", []byte(other), 0o600), os.Rename(p+".new", p))
+		},
+		"replaced by a link":    func(p string) error { return errors.Join(os.Remove(p), os.Symlink("/etc/passwd", p)) },
+		"replaced by a FIFO":    func(p string) error { return errors.Join(os.Remove(p), unix.Mkfifo(p, 0o600)) },
+		"given an ACL":          func(p string) error { return unix.Setxattr(p, "system.posix_acl_access", aclFor(12345, 4), 0) },
+		"its directory renamed": func(p string) error { return os.Rename(filepath.Dir(p), filepath.Dir(p)+".gone") },
+	}
+	if len(fake) != len(other) {
+		t.Fatal("the contents must have one length: only then does the size not give the change away")
+	}
+	for name, change := range changes {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			ref := w.file("d/token", fake, 0o600)
+			// The verdict is recorded between the decision and the reading.
+			w.audit.fail = func(n int) error {
+				if n == 1 {
+					return change(w.dir + "/d/token")
+				}
+				return nil
+			}
+			s, err := w.l.LoadSecret(context.Background(), ref)
+			if name == "its directory renamed" { // the same inode in the same state: what was decided on
+				if err != nil {
+					t.Fatal(err)
+				}
+				holds(t, s, fake)
+				return
+			}
+			if s != nil || !errors.Is(err, loader.ErrChanged) || w.audit.outcomes() != "allow failed" {
+				t.Errorf("secret %v, error %v, audit %s", s != nil, err, w.audit.outcomes())
+			}
+			w.leaksNothing(err)
+		})
+	}
+}
+
+// TestSecureExecution: SM-LOAD-4005. A program that has more rights than its caller does not let the caller's
+// environment choose what it loads.
+func TestSecureExecution(t *testing.T) {
+	const child = "SECRETS_MANAGEMENT_TEST_SECURE"
+	if os.Getenv(child) != "" {
+		w := newWorld(t)
+		_, err := w.l.LoadSecret(context.Background(), loader.Env("TEST_TOKEN"))
+		_, cerr := w.l.LoadSecret(context.Background(), loader.Credential("api_token"))
+		fmt.Println("ignored:", errors.Is(err, loader.ErrNotFound), errors.Is(cerr, loader.ErrCredentialNotFound))
+		return
+	}
+	if !asnobody.Root(t) {
+		return
+	}
+	for mode, want := range map[os.FileMode]string{0o755: "ignored: false false", 0o755 | os.ModeSetuid: "ignored: true true"} {
+		exe := runnableCopy(t, mode)
+		cmd := exec.Command(exe, "-test.run=^TestSecureExecution$")
+		dir := filepath.Join(filepath.Dir(exe), "credentials")
+		cmd.Env = append(os.Environ(), child+"=1", "TEST_TOKEN="+fake, "CREDENTIALS_DIRECTORY="+dir, "TMPDIR=/tmp")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 12345, Gid: 12345}}
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), want) {
+			t.Errorf("mode %v: %v, %s", mode, err, out)
+		}
+	}
+}
+
+// runnableCopy copies this test binary to where any uid can run it, owned by one that is not its caller's, with a
+// credentials folder that only its caller could have made.
+func runnableCopy(t *testing.T, mode os.FileMode) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "secure")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	b, err := os.ReadFile(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	exe, credentials := filepath.Join(dir, "tests"), filepath.Join(dir, "credentials")
+	err = errors.Join(os.Chmod(dir, 0o755), os.WriteFile(exe, b, 0o700), os.Chown(exe, 65534, 65534), os.Chmod(exe, mode),
+		os.Mkdir(credentials, 0o755), os.WriteFile(credentials+"/api_token", []byte(fake), 0o400),
+		os.Chown(credentials+"/api_token", 12345, 12345))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return exe
 }

@@ -16,7 +16,7 @@ func (l *Loader) subject() policy.Subject {
 		s.Attested.UID, s.Attested.GID = "geteuid", "getegid"
 	}
 	if exe, err := os.Executable(); err == nil {
-		s.Exe, s.Attested.Exe = exe, "executable"
+		s.Exe, s.Attested.Exe = text(exe), "executable"
 	}
 	return s
 }

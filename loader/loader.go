@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"unicode/utf8"
 
 	"github.com/llorch/secrets-management/kdf"
 	"github.com/llorch/secrets-management/policy"
@@ -46,6 +47,8 @@ func New(c Config) (*Loader, error) {
 		return nil, errors.New("loader: Config.Audit is nil; OpenAuditFile gives one")
 	case !validService(c.Service):
 		return nil, fmt.Errorf("loader: Config.Service %q is not 1 to 255 bytes of printable ASCII", c.Service)
+	case !utf8.ValidString(c.Container) || !utf8.ValidString(c.Environment):
+		return nil, errors.New("loader: Config.Container and Config.Environment must be UTF-8")
 	}
 	l := &Loader{config: c, log: c.Logger, bundles: map[string]any{}}
 	if l.log == nil {
@@ -56,7 +59,7 @@ func New(c Config) (*Loader, error) {
 		l.bundles["policy"] = map[string]string{"revision": info.Revision, "digest": info.Digest}
 	}
 	if name, err := os.Hostname(); err == nil {
-		l.host = name
+		l.host = text(name)
 	}
 	if runtime.GOOS != "linux" {
 		l.log.Warn("files are looked up by name on this system: permissions are checked less strictly", "system", runtime.GOOS)

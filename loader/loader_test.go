@@ -7,14 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/llorch/secrets-management/internal/asnobody"
+	"github.com/llorch/secrets-management/kdf"
 	"github.com/llorch/secrets-management/loader"
 	"github.com/llorch/secrets-management/policy"
 	"github.com/llorch/secrets-management/secret"
@@ -37,7 +40,7 @@ var common = sync.OnceValues(func() (dir string, engine *policy.Engine) {
 		dir, err = filepath.EvalSymlinks(dir)
 	}
 	if err == nil {
-		engine, err = policy.Default(grantsFor(dir, ""))
+		engine, err = openPolicy(grantsFor(dir, ""))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -87,6 +90,15 @@ func (r *recorder) outcomes() string {
 	return strings.Join(all, " ")
 }
 
+// openPolicy runs the default rules with a deadline that a busy machine does not reach.
+func openPolicy(grants []byte) (*policy.Engine, error) {
+	b, err := policy.DefaultBundle(grants)
+	if err != nil {
+		return nil, err
+	}
+	return policy.Open(context.Background(), b, policy.Options{Limits: policy.Limits{Deadline: 10 * time.Second}})
+}
+
 // world is one service with its grants, its folder of secrets and its audit log.
 type world struct {
 	t     *testing.T
@@ -126,7 +138,7 @@ func newWorld(t *testing.T) *world {
 
 func newWorldIn(t *testing.T, dir string, grants []byte) *world {
 	t.Helper()
-	engine, err := policy.Default(grants)
+	engine, err := openPolicy(grants)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,6 +164,9 @@ func (w *world) file(name, content string, mode os.FileMode) loader.Ref {
 	w.t.Helper()
 	path := filepath.Join(w.dir, name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		w.t.Fatal(err)
 	}
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
@@ -220,7 +235,7 @@ func (w *world) leaksNothing(err error) {
 	}
 }
 
-func TestLoadSecret(t *testing.T) {
+func TestLoadSecret(t *testing.T) { // EXP-SECURITY-8003
 	tests := map[string]struct {
 		content string
 		mode    os.FileMode
@@ -323,9 +338,16 @@ func TestDeriveKey(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	})
+	t.Run("SM-LOAD-4003 a label that is not UTF-8 is refused and recorded", func(t *testing.T) {
+		before := len(w.audit.entries)
+		k, err := w.l.DeriveKey(ctx, "p\xff", ref)
+		if k != nil || !errors.Is(err, kdf.ErrDerivation) || len(w.audit.entries) != before+1 {
+			t.Errorf("error %v, %d entries", err, len(w.audit.entries)-before)
+		}
+	})
 	t.Run("SM-LOAD-4003 a missing label is a derivation error", func(t *testing.T) {
 		k, err := w.l.DeriveKey(ctx, "", ref)
-		if k != nil || !errors.Is(err, errDerivation) {
+		if k != nil || !errors.Is(err, kdf.ErrDerivation) {
 			t.Errorf("error %v", err)
 		}
 	})
@@ -378,8 +400,11 @@ func TestEnvironment(t *testing.T) {
 		if _, err := w.l.LoadSecret(ctx, loader.Env("TEST_TOKEN")); !errors.Is(err, loader.ErrNotFound) {
 			t.Errorf("error %v", err)
 		}
+		if strings.Contains(w.log.String(), "level=WARN") {
+			t.Error("a warning about a secret that is not there")
+		}
 	})
-	t.Run("SM-LOAD-4005 loads and warns each time", func(t *testing.T) {
+	t.Run("SM-LOAD-4005 SEC-SECRET-016 loads and warns each time", func(t *testing.T) {
 		t.Setenv("TEST_TOKEN", " "+fake+"\n")
 		for range 2 {
 			w.log.Reset()
@@ -446,7 +471,7 @@ func (b brokenPolicy) Decide(ctx context.Context, r *policy.Request) (policy.Dec
 func TestPolicyFailureDenies(t *testing.T) {
 	w := newWorld(t)
 	ref := w.file("token", fake, 0o600)
-	engine, err := policy.Default(grantsFor(w.dir, ""))
+	engine, err := openPolicy(grantsFor(w.dir, ""))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -492,6 +517,7 @@ func TestNewRefusesHalfAConfiguration(t *testing.T) {
 		"no audit":      {Service: service, Policy: engine},
 		"no service":    {Policy: engine, Audit: sink},
 		"hostile name":  {Service: "a\x1b[2J", Policy: engine, Audit: sink},
+		"not UTF-8":     {Service: service, Environment: "\xff", Policy: engine, Audit: sink},
 		"too long name": {Service: strings.Repeat("a", 256), Policy: engine, Audit: sink},
 	} {
 		t.Run(name, func(t *testing.T) {

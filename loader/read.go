@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"github.com/llorch/secrets-management/internal/facts"
@@ -101,8 +102,11 @@ func (a *attempt) changed(err error) error {
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, facts.ErrChanged) {
+	switch {
+	case errors.Is(err, facts.ErrChanged):
 		return ErrChanged
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("uid %d may not read it: %w", a.req.Subject.UID, err)
 	}
 	return fmt.Errorf("reading: %w", err)
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"slices"
 )
 
 // credential looks at the file that systemd made for a credential.
@@ -16,27 +15,47 @@ func (a *attempt) credential() error {
 	case !path.IsAbs(dir) || path.Clean(dir) != dir:
 		return fmt.Errorf("%w: CREDENTIALS_DIRECTORY is not an absolute, clean path", ErrPath)
 	}
-	if err := a.walk(path.Join(dir, a.ref.value)); err != nil {
-		if isAbsent(err) {
-			return fmt.Errorf("%w: not in CREDENTIALS_DIRECTORY; does the unit have LoadCredential=%s:…?", ErrCredentialNotFound, a.ref.value)
-		}
+	if err := a.plainDirectory(dir); err != nil {
 		return err
 	}
-	// systemd makes a directory; who can swap a link could choose another.
-	if slices.Contains(a.target.Links, dir) {
+	if err := a.walk(path.Join(dir, a.ref.value)); err != nil {
+		return credentialAbsent(err, a.ref.value)
+	}
+	return nil
+}
+
+// plainDirectory refuses a credentials directory that is a symbolic link: systemd makes a directory, and who can swap a
+// link could choose another. That there is none is for the walk to the credential to say.
+func (a *attempt) plainDirectory(dir string) error {
+	err := a.walk(dir)
+	if err != nil {
+		return credentialAbsent(err, a.ref.value)
+	}
+	link := a.target.File.FinalSymlink
+	_ = a.target.Close()
+	a.target, a.req.Resource.Path = nil, ""
+	if link {
 		return fmt.Errorf("%w: CREDENTIALS_DIRECTORY is a symbolic link", ErrPath)
 	}
 	return nil
 }
 
+// credentialAbsent says in systemd's words that something is not there.
+func credentialAbsent(err error, name string) error {
+	if isAbsent(err) {
+		return fmt.Errorf("%w: not in CREDENTIALS_DIRECTORY; does the unit have LoadCredential=%s:…?", ErrCredentialNotFound, name)
+	}
+	return err
+}
+
 // environment takes the value of a variable. It is on the heap already; here it is copied once more, to be erased.
 func (a *attempt) environment() error {
-	a.l.log.Warn("secret taken from the environment, where process listings show it: move it to a file or a credential",
-		"variable", a.ref.value, "service", a.l.config.Service)
 	value, set := lookupEnv(a.ref.value)
 	if !set {
 		return fmt.Errorf("%w: the variable is not set", ErrNotFound)
 	}
+	a.l.log.Warn("a secret is in the environment, where process listings show it: move it to a file or a credential",
+		"variable", a.ref.value, "service", a.l.config.Service)
 	a.value = []byte(value)
 	a.req.Resource.File.Size = int64(len(value))
 	return nil

@@ -1,6 +1,12 @@
 package loader
 
-import "golang.org/x/sys/unix"
+import (
+	"errors"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
 
 const (
 	openNoFollow = unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
@@ -21,4 +27,16 @@ func secureExecution() bool {
 		}
 	}
 	return true
+}
+
+// checkOwner makes sure that nobody else has the file: by owning it, or by another name.
+func checkOwner(fi os.FileInfo) error {
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	switch {
+	case !ok || st.Uid != 0 && int(st.Uid) != os.Geteuid():
+		return errors.New("it belongs to somebody else")
+	case st.Nlink != 1:
+		return errors.New("it has more than one name")
+	}
+	return nil
 }

@@ -16,3 +16,6 @@ const (
 func secureExecution() bool {
 	return os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid()
 }
+
+// checkOwner has no portable way to ask.
+func checkOwner(os.FileInfo) error { return nil }

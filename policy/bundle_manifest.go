@@ -90,7 +90,7 @@ func (m *Manifest) set(name string, raw json.RawMessage) error {
 			return err
 		}
 		if version != 1 {
-			return fmt.Errorf("Rego v%d is not supported, only v1", version)
+			return fmt.Errorf("version %d of Rego is not supported, only 1", version)
 		}
 	case "file_rego_versions":
 		return errors.New("files of different Rego versions are not supported")

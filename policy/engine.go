@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	_ "embed"
@@ -60,8 +61,21 @@ type activation struct {
 var defaultBundle []byte
 
 // Default returns an engine that runs the embedded default rules over grants: JSON as [ParseGrants] takes it, `{}` for
-// no grants, which denies everything. The error matches ErrGrants when the data is wrong.
+// no grants, which denies everything. A site's own rules are not in it: those come with a bundle, for [Open]. The error
+// matches ErrGrants when the data is wrong.
 func Default(grants []byte) (*Engine, error) {
+	b, err := DefaultBundle(grants)
+	if err != nil {
+		return nil, err
+	}
+	return Open(context.Background(), b, Options{})
+}
+
+// DefaultBundle is what [Default] opens, for a caller that sets [Options] of its own.
+func DefaultBundle(grants []byte) (*Bundle, error) {
+	if bytes.HasPrefix(grants, []byte{0x1f, 0x8b}) {
+		return nil, fmt.Errorf("%w: this is a bundle; ReadBundle and Open run it", ErrGrants)
+	}
 	if _, err := ParseGrants(grants); err != nil {
 		return nil, err
 	}
@@ -70,7 +84,7 @@ func Default(grants []byte) (*Engine, error) {
 		return nil, err
 	}
 	b.Data = grants
-	return Open(context.Background(), b, Options{})
+	return b, nil
 }
 
 // Open makes an engine from a bundle that the caller vouches for: one that is embedded, was just built, or whose
@@ -99,15 +113,15 @@ func activate(ctx context.Context, b *Bundle, opts Options) (*activation, error)
 	if len(b.Wasm) > limits.ModuleBytes {
 		return nil, fmt.Errorf("%w: policy.wasm has %d bytes, at most %d are allowed", ErrLimit, len(b.Wasm), limits.ModuleBytes)
 	}
-	if err := validate(ctx, b.Wasm); err != nil {
-		return nil, err
-	}
-	wasm, err := rewrite(b.Wasm, limits)
+	wasm, plain, err := rewrite(b.Wasm, limits)
 	if err != nil {
 		return nil, fmt.Errorf("%w: policy.wasm: %w", ErrBundle, err)
 	}
+	if err := validate(ctx, plain); err != nil {
+		return nil, err
+	}
 	a := &activation{
-		data: b.Data, limits: limits, slots: make(chan *instance, limits.Instances), closed: make(chan struct{}),
+		data: dataOrNone(b.Data), limits: limits, slots: make(chan *instance, limits.Instances), closed: make(chan struct{}),
 		info: Info{Engine: "compiler", Revision: b.Manifest.Revision, Digest: digest(b)},
 	}
 	for range limits.Instances {
@@ -127,8 +141,16 @@ func activate(ctx context.Context, b *Bundle, opts Options) (*activation, error)
 	return a, nil
 }
 
-// validate lets wazero judge the module as it came: only then are indices one past the guest's own an error, which
-// after the rewrite would address what was appended.
+// dataOrNone gives a bundle without data an empty object.
+func dataOrNone(data []byte) []byte {
+	if data == nil {
+		return []byte("{}")
+	}
+	return data
+}
+
+// validate lets wazero judge the module as it came: only there are indices one past the guest's own an error, which
+// in the rewritten one address what was appended.
 func validate(ctx context.Context, module []byte) error {
 	rt := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter().WithCoreFeatures(features))
 	defer rt.Close(ctx) //nolint:errcheck // nothing was instantiated
@@ -152,6 +174,9 @@ func (a *activation) start(ctx context.Context, wasm []byte) error {
 		return err
 	}
 	var err error
+	if err = ctx.Err(); err != nil {
+		return err
+	}
 	if a.code, err = a.runtime.CompileModule(ctx, wasm); err != nil {
 		return fmt.Errorf("%w: policy.wasm after metering: %.300q", ErrBundle, err.Error())
 	}

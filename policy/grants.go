@@ -110,11 +110,11 @@ func parseService(name string, raw json.RawMessage) ([]Grant, error) {
 
 // parse decodes one grant, its id first so that errors can name it.
 func (g *Grant) parse(raw json.RawMessage) error {
-	members, err := object(raw, grantFields...)
+	members, err := object(raw, grantFields()...)
 	if err != nil {
 		return err
 	}
-	for _, field := range grantFields {
+	for _, field := range grantFields() {
 		value, ok := members[field]
 		switch {
 		case !ok && (field == "id" || field == "actions" || field == "source"):

@@ -11,17 +11,20 @@ import (
 	"unicode/utf8"
 )
 
-// The fields of a grant and of its relax object, in the order in which they are read.
-var (
-	grantFields = []string{
-		"id", "actions", "source", "paths", "dirs", "names", "purposes", "relax", "min_length", "max_bytes", "min_memory",
+// grantFields lists the fields of a grant in the order in which they are read: the id for errors' sake, and the source
+// before the names, whose form depends on it.
+func grantFields() []string {
+	return []string{
+		"id", "source", "actions", "paths", "dirs", "names", "purposes", "relax", "min_length", "max_bytes", "min_memory",
 	}
-	relaxFields = []string{"group_read", "world_read", "symlink", "filesystem"}
-)
+}
+
+// relaxFields lists the members of relax.
+func relaxFields() []string { return []string{"group_read", "world_read", "symlink", "filesystem"} }
 
 // Names as they may be written in a grant.
 var (
-	grantID        = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+	grantID        = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 	variableName   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,254}$`)
 	filesystemName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,31}$`)
 )
@@ -61,7 +64,7 @@ func (g *Grant) set(field string, raw json.RawMessage) error {
 		}
 		return oneOf(g.MinMemory, MemorySecret, MemoryLocked, MemoryHeap)
 	}
-	return errors.New("not handled") // unreachable while the cases are those of grantFields
+	return errors.New("not handled") // unreachable while the cases are those of grantFields()
 }
 
 // check reports what contradicts itself or can never match.
@@ -93,11 +96,11 @@ func (g *Grant) check() error {
 
 // parse decodes what is relaxed.
 func (r *Relax) parse(raw json.RawMessage) error {
-	members, err := object(raw, relaxFields...)
+	members, err := object(raw, relaxFields()...)
 	if err != nil {
 		return err
 	}
-	for _, field := range relaxFields {
+	for _, field := range relaxFields() {
 		value, ok := members[field]
 		if !ok {
 			continue
@@ -136,17 +139,19 @@ func parseList[T ~string](raw json.RawMessage, into *[]T, check func(T) error) e
 	if err := decode(raw, '[', &items); err != nil {
 		return err
 	}
+	seen := make(map[T]bool, len(items))
 	for _, raw := range items {
 		var item T
 		if err := decode(raw, '"', &item); err != nil {
 			return err
 		}
-		if slices.Contains(*into, item) {
+		if seen[item] {
 			return fmt.Errorf("%q is listed twice", item)
 		}
 		if err := check(item); err != nil {
 			return err
 		}
+		seen[item] = true
 		*into = append(*into, item)
 	}
 	return nil
@@ -186,7 +191,7 @@ func (g *Grant) checkID() error {
 	id := g.ID
 	if !grantID.MatchString(id) {
 		g.ID = "" // errors give its number instead
-		return fmt.Errorf("%q is not 1 to 128 letters, digits, dots, dashes and underscores", id)
+		return fmt.Errorf("%q is not 1 to 100 letters, digits, dots, dashes and underscores", id)
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ func TestParseGrantsRefuses(t *testing.T) {
 		"a service no list":     {[]byte(`{"secrets":{"services":{"a":{}}}}`), `service "a": want a list`},
 		"a service unnamed":     {[]byte(`{"secrets":{"services":{"":[]}}}`), `service "": a service's name`},
 		"no id":                 {granting(`"actions":["load_secret"]`), `grant number 1: field "id" is missing`},
-		"an empty id":           {granting(`"id":""`), `grant number 1: field "id": "" is not 1 to 128`},
+		"an empty id":           {granting(`"id":""`), `grant number 1: field "id": "" is not 1 to 100`},
 		"an id twice":           {granting(file + `},{` + file), in("id", "another grant of the service has this id")},
 		"a field twice":         {granting(file + `,"paths":["/b"]`), `duplicate member "secrets.services.queen-rbee.[].paths"`},
 		"a field of other case": {granting(file + `,"Relax":{}`), `unknown field "Relax"`},
@@ -52,6 +52,16 @@ func TestParseGrantsRefuses(t *testing.T) {
 		"the root":              {granting(file + `,"dirs":["/"]`), in("dirs", `"/" would be everything`)},
 		"no paths":              {granting(`"id":"token","actions":["load_secret"],"source":"file"`), in("paths", "a grant for files without paths or dirs never matches")},
 		"no names":              {granting(`"id":"token","actions":["load_secret"],"source":"credential"`), in("names", `a grant for source "credential" without names never matches`)},
+		"an action twice":       {granting(strings.Replace(file, `"load_secret"`, `"load_key","load_key"`, 1)), in("actions", `"load_key" is listed twice`)},
+		"an empty action list":  {granting(strings.Replace(file, `"load_secret"`, ``, 1)), in("actions", "a grant without an action never matches")},
+		"a file with a name":    {granting(file + `,"names":["x"]`), in("names", "a file has no name")},
+		"a credential's path":   {granting(`"id":"token","actions":["load_secret"],"source":"credential","names":["a/b"]`), in("names", `"a/b" is not the name of a credential`)},
+		"a credential too long": {granting(`"id":"token","actions":["load_secret"],"source":"credential","names":["` + strings.Repeat("a", 256) + `"]`), in("names", "")},
+		"a variable's name":     {granting(`"id":"token","actions":["load_secret"],"source":"env","names":["A-B"]`), in("names", `"A-B" is not the name of a variable`)},
+		"a variable's path":     {granting(`"id":"token","actions":["load_secret"],"source":"env","names":["A"],"paths":["/a"]`), in("paths", "a variable has no path")},
+		"a variable's mode":     {granting(`"id":"token","actions":["load_secret"],"source":"env","names":["A"],"relax":{"symlink":true}`), in("relax", "there is nothing to relax for a variable")},
+		"a purpose for nothing": {granting(file + `,"purposes":["p"]`), in("purposes", `only action "derive_key" has a purpose`)},
+		"an empty purpose":      {granting(strings.Replace(file, "load_secret", "derive_key", 1) + `,"purposes":[""]`), in("purposes", `"" is not a label`)},
 		"no purposes":           {granting(strings.Replace(file, "load_secret", "derive_key", 1)), in("purposes", `action "derive_key" without purposes never matches`)},
 		"an unknown relax":      {granting(file + `,"relax":{"mode":420}`), in("relax", `unknown field "mode"; known: group_read, world_read`)},
 		"a wrong relax":         {granting(file + `,"relax":{"group_read":"adm"}`), in("relax", "group_read: want a number")},
@@ -78,25 +88,31 @@ func TestParseGrants(t *testing.T) {
 		want map[string][]Grant
 	}{
 		"{} grants nothing": {`{}`, map[string][]Grant{}},
-		"all fields": {`{"secrets":{"services":{"a":[],"queen-rbee":[
+		"all fields": {
+			`{"secrets":{"services":{"a":[],"queen-rbee":[
 			{"id":"t","actions":["load_secret","derive_key"],"source":"credential","paths":["/etc/t"],"dirs":["/srv/..data"],
 			 "names":["a.b c"],"purposes":["llorch-seal-key-v1"],"min_length":32,"max_bytes":100,"min_memory":"locked",
 			 "relax":{"group_read":990,"world_read":true,"symlink":true,"filesystem":"nfs"}},
 			{"id":"u","actions":["load_key"],"source":"file","paths":["/k"],"dirs":[],"names":[],"purposes":[],"relax":{}}]}}}`,
 			map[string][]Grant{"a": {}, "queen-rbee": {
-				{ID: "t", Actions: []Action{LoadSecret, DeriveKey}, Source: SourceCredential, Paths: []string{"/etc/t"},
+				{
+					ID: "t", Actions: []Action{LoadSecret, DeriveKey}, Source: SourceCredential, Paths: []string{"/etc/t"},
 					Dirs: []string{"/srv/..data"}, Names: []string{"a.b c"}, Purposes: []string{"llorch-seal-key-v1"},
 					MinLength: 32, MaxBytes: 100, MinMemory: MemoryLocked,
-					Relax: Relax{GroupRead: &gid, WorldRead: true, Symlink: true, Filesystem: "nfs"}},
+					Relax: Relax{GroupRead: &gid, WorldRead: true, Symlink: true, Filesystem: "nfs"},
+				},
 				{ID: "u", Actions: []Action{LoadKey}, Source: SourceFile, Paths: []string{"/k"}},
-			}}},
-		"one id in two services": {`{"secrets":{"services":{
+			}},
+		},
+		"one id in two services": {
+			`{"secrets":{"services":{
 			"a":[{"id":"t","actions":["load_secret"],"source":"env","names":["A"]}],
 			"b":[{"id":"t","actions":["load_secret"],"source":"env","names":["A"]}]}}}`,
 			map[string][]Grant{
 				"a": {{ID: "t", Actions: []Action{LoadSecret}, Source: SourceEnv, Names: []string{"A"}}},
 				"b": {{ID: "t", Actions: []Action{LoadSecret}, Source: SourceEnv, Names: []string{"A"}}},
-			}},
+			},
+		},
 	} {
 		t.Run("POL-1004/"+name, func(t *testing.T) {
 			g, err := ParseGrants([]byte(c.data))

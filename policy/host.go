@@ -124,6 +124,9 @@ const maxAbortText = 256
 // abort stops the guest. It has no way to unwind wazero's stack but a panic, which this library does not use; instead
 // it takes all fuel away, so that the guest dies at its next payment, and OPA's runtime has a trap behind the call.
 func abort(ctx context.Context, m api.Module, stack []uint64) {
+	if inst := fromContext(ctx); inst == nil || inst.budget.stop != nil {
+		return // it has been told already
+	}
 	text := readText(m.Memory(), uint32(stack[0]), maxAbortText) //nolint:gosec // G115: an i32 of the guest
 	stopGuest(ctx, m, fmt.Errorf("%w: the policy aborted: %q", ErrEvaluation, text))
 }

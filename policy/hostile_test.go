@@ -3,6 +3,7 @@ package policy
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -69,7 +70,7 @@ func TestHostileGuests(t *testing.T) {
 					if !errors.Is(err, h.want) || d.Allowed() {
 						t.Errorf("allowed %v, error %v, want %v", d.Allowed(), err, h.want)
 					}
-					if took := time.Since(start); took > time.Second {
+					if took := time.Since(start); took > 5*time.Second {
 						t.Errorf("took %v", took)
 					}
 					if d, err := e.Decide(t.Context(), smokeRequest()); err != nil || d.Allowed() {
@@ -112,22 +113,32 @@ func memoryModule() []byte {
 
 func TestRefusedModules(t *testing.T) {
 	many := asmGuest{extra: []asmFunc{{typ: typeVoid, locals: maxLocals + 1}}}
+	everywhere := asmGuest{extra: slices.Repeat([]asmFunc{{typ: typeVoid, locals: maxLocals}}, maxAllLocals/maxLocals+1)}
+	deep := cat(slices.Repeat([]byte{opBlock, typeNone}, maxNesting+1), slices.Repeat([]byte{opEnd}, maxNesting+1))
 	tests := map[string]struct {
 		module []byte
 		says   string
 	}{
-		"empty":                    {nil, "invalid magic"},
-		"not Wasm":                 {[]byte("#!/bin/sh\n"), "invalid magic"},
-		"truncated":                {(&asmGuest{}).build()[:200], "policy.wasm"},
-		"WASI import":              {(&asmGuest{imports: []string{"fd_write"}, module: "wasi_snapshot_preview1"}).build(), `"wasi_snapshot_preview1"."fd_write"`},
-		"clock import":             {(&asmGuest{imports: []string{"now"}}).build(), `"env"."now"`},
-		"the hook itself":          {(&asmGuest{imports: []string{hookName}, module: hookModule}).build(), `"engine"."refill"`},
-		"wrong import type":        {(&asmGuest{imports: []string{"opa_abort"}}).build(), "wrong type"},
-		"exports engine.fuel":      {(&asmGuest{exports: map[string]uint32{exportFuel: 0}}).build(), "is taken"},
-		"global one past its own":  {(&asmGuest{eval: cat([]byte{opI64Const, 0, opGlobalSet, 2}, i32const(0))}).build(), "global"},
-		"memory of its own":        {(&asmGuest{sections: map[sectionID][]byte{secMemory: {1, 0, 1}}}).build(), "policy.wasm"},
-		"starts with 4 GiB":        {(&asmGuest{pages: 65536}).build(), "pages of memory"},
-		"too many locals":          {many.build(), "locals"},
+		"empty":                   {nil, "not a WebAssembly"},
+		"not Wasm":                {[]byte("#!/bin/sh\n"), "not a WebAssembly"},
+		"truncated":               {(&asmGuest{}).build()[:200], "policy.wasm"},
+		"WASI import":             {(&asmGuest{imports: []string{"fd_write"}, module: "wasi_snapshot_preview1"}).build(), `"wasi_snapshot_preview1"."fd_write"`},
+		"clock import":            {(&asmGuest{imports: []string{"now"}}).build(), `"env"."now"`},
+		"the hook itself":         {(&asmGuest{imports: []string{hookName}, module: hookModule}).build(), `"engine"."refill"`},
+		"wrong import type":       {(&asmGuest{imports: []string{"opa_abort"}}).build(), "wrong type"},
+		"exports engine.fuel":     {(&asmGuest{exports: map[string]uint32{exportFuel: 0}}).build(), "is taken"},
+		"global one past its own": {(&asmGuest{eval: cat([]byte{opI64Const, 0, opGlobalSet, 2}, i32const(0))}).build(), "global"},
+		"memory of its own":       {(&asmGuest{sections: map[sectionID][]byte{secMemory: {1, 0, 1}}}).build(), "policy.wasm"},
+		"starts with 4 GiB":       {(&asmGuest{pages: 65536}).build(), "pages of memory"},
+		"too many locals":         {many.build(), "locals"},
+		"locals everywhere":       {everywhere.build(), "locals"},
+		"deep nesting":            {(&asmGuest{extra: []asmFunc{{typ: typeVoid, body: deep}}}).build(), "nested"},
+		"values that meet": {
+			(&asmGuest{extra: []asmFunc{{typ: typeVoid, locals: 1000, body: mergeBomb(1000, 150)}}}).build(), "too many locals in too many blocks",
+		},
+		"4 billion data segments": {
+			(&asmGuest{sections: map[sectionID][]byte{secData: {0xff, 0xff, 0xff, 0xff, 0x0f}}}).build(), "data segments",
+		},
 		"huge table":               {(&asmGuest{table: []byte{1, 0x70, 1, 0xff, 0xff, 0x3f, 0xff, 0xff, 0x3f}}).build(), "table"},
 		"data outside memory":      {(&asmGuest{sections: map[sectionID][]byte{secData: cat([]byte{1, 0}, i32const(1<<30), []byte{opEnd, 1, 0})}}).build(), "data"},
 		"bulk memory":              {(&asmGuest{eval: cat(i32const(0), i32const(0), i32const(9), []byte{0xfc, 11, 0}, i32const(0))}).build(), "policy.wasm"},
@@ -143,6 +154,26 @@ func TestRefusedModules(t *testing.T) {
 			}
 		})
 	}
+}
+
+// mergeBomb changes every local in the innermost of nested loops: a value of each meets at each loop.
+func mergeBomb(locals, loops int) []byte {
+	b := slices.Repeat([]byte{opLoop, typeNone}, loops)
+	for i := range locals {
+		b = appendU32(cat(appendU32(append(b, 0x20), uint32(i)), i32const(1), []byte{opI32Add, 0x21}), uint32(i))
+	}
+	return append(b, slices.Repeat([]byte{opEnd}, loops)...)
+}
+
+// TestCustomSectionsAreNotRead: the names in one of 20 bytes would have wazero allocate 100 GB, which ends the process.
+func TestCustomSectionsAreNotRead(t *testing.T) { // POL-2002
+	names := cat(appendName(nil, "name"), []byte{1}, appendBytes(nil, appendU32(nil, 0xffffffff)))
+	module := appendBytes(append((&asmGuest{}).build(), byte(secCustom)), names)
+	e, err := Open(t.Context(), &Bundle{Wasm: module}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Close()
 }
 
 // TestBareGuest is the control of the tests above: the assembler's guest itself is acceptable.
@@ -167,7 +198,7 @@ func TestDeadlineHolds(t *testing.T) {
 	defer e.Close()
 	start := time.Now()
 	_, err = e.Decide(t.Context(), hostileRequest())
-	if took := time.Since(start); !errors.Is(err, ErrLimit) || took < 20*time.Millisecond || took > 200*time.Millisecond {
+	if took := time.Since(start); !errors.Is(err, ErrLimit) || took < 20*time.Millisecond || took > time.Second {
 		t.Errorf("after %v: %v", took, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -181,7 +212,7 @@ func TestDeadlineHolds(t *testing.T) {
 func TestWaitersHonourTheirContext(t *testing.T) {
 	guest := hostileGuests()["endless loop"].guest
 	e, err := Open(t.Context(), &Bundle{Wasm: guest.build(), Data: []byte("{}")},
-		Options{Limits: Limits{Instances: 1, Deadline: 400 * time.Millisecond, Fuel: 10_000_000_000}})
+		Options{Limits: Limits{Instances: 1, Deadline: 2 * time.Second, Fuel: 10_000_000_000}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +229,7 @@ func TestWaitersHonourTheirContext(t *testing.T) {
 	if _, err := e.Decide(ctx, smokeRequest()); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
 	}
-	if took := time.Since(start); took > 200*time.Millisecond {
+	if took := time.Since(start); took > time.Second {
 		t.Errorf("it waited for %v", took)
 	}
 	if err := <-busy; !errors.Is(err, ErrLimit) {

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -115,21 +116,25 @@ func TestInputIsFaithful(t *testing.T) {
 }
 
 func TestRequestsThatAreNotAsked(t *testing.T) {
-	e, err := Default([]byte("{}"))
+	b, err := DefaultBundle([]byte("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := Open(t.Context(), b, Options{Limits: Limits{Deadline: 10 * time.Second}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer e.Close()
 	tests := map[string]func(*Request){
-		"unknown action":            func(r *Request) { r.Action = "delete" },
-		"no action":                 func(r *Request) { r.Action = "" },
-		"unknown source":            func(r *Request) { r.Resource.Source = "vault" },
-		"no phase":                  func(r *Request) { r.Context.Phase = "" },
-		"prediction at run time":    func(r *Request) { r.Resource.Facts = FactsPredicted },
-		"no facts at run time":      func(r *Request) { r.Resource.Facts = FactsUnchecked },
-		"a path that is not UTF-8":  func(r *Request) { r.Resource.Path = "/\xff" },
-		"an origin that is not":     func(r *Request) { r.Resource.Origin = "\xc0\x80" },
-		"more than the input limit": func(r *Request) { r.Context.Host = strings.Repeat("h", 300_000) },
+		"SM-SCOPE-1002 unknown action": func(r *Request) { r.Action = "delete" },
+		"no action":                    func(r *Request) { r.Action = "" },
+		"SM-SCOPE-1002 unknown source": func(r *Request) { r.Resource.Source = "vault" },
+		"no phase":                     func(r *Request) { r.Context.Phase = "" },
+		"prediction at run time":       func(r *Request) { r.Resource.Facts = FactsPredicted },
+		"no facts at run time":         func(r *Request) { r.Resource.Facts = FactsUnchecked },
+		"a path that is not UTF-8":     func(r *Request) { r.Resource.Path = "/\xff" },
+		"an origin that is not":        func(r *Request) { r.Resource.Origin = "\xc0\x80" },
+		"more than the input limit":    func(r *Request) { r.Context.Host = strings.Repeat("h", 300_000) },
 	}
 	for name, change := range tests {
 		t.Run("POL-2005/"+name, func(t *testing.T) {

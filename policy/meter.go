@@ -18,6 +18,9 @@ const fuelSlice = 100_000
 // growCost makes memory.grow expensive enough that the host looks between two of them: growing may copy the memory.
 const growCost = fuelSlice / 4
 
+// hostCost is what a call of a host function costs besides.
+const hostCost = fuelSlice / 16
+
 const (
 	opUnreachable  = 0x00
 	opBlock        = 0x02
@@ -81,15 +84,17 @@ func (r *rewriter) refillBody() []byte {
 
 // funcMeter rewrites one function body.
 type funcMeter struct {
-	r     *rewriter
-	c     *cursor
-	typ   funcType
-	out   []byte
-	code  []byte // the rewritten instructions, payments left out
-	pays  []pay  // the payments, in the order of their places in code
-	open  []int  // the payment that each open block belongs to
-	calls bool   // calls other functions
-	count int64  // instructions
+	r       *rewriter
+	c       *cursor
+	typ     funcType
+	out     []byte
+	code    []byte // the rewritten instructions, payments left out
+	pays    []pay  // the payments, in the order of their places in code
+	open    []int  // the payment that each open block belongs to
+	calls   bool   // calls other functions
+	count   int64  // instructions
+	blocks  int    // blocks, ifs and loops
+	deepest int    // how far they are nested
 }
 
 // pay is a payment of cost before place in code; cost grows while the region is read.
@@ -119,8 +124,12 @@ func (f *funcMeter) rewrite() error {
 	if f.c.i != len(f.c.b) {
 		return fmt.Errorf("%w: instructions behind the end of a body", errWasm)
 	}
+	slots := int64(len(f.typ.params)) + locals
+	if err := f.r.compilable(slots, f.blocks, f.deepest); err != nil {
+		return err
+	}
 	// The worst that a frame can take: every local and a value that each instruction leaves, in 8-byte slots.
-	frame := 64 + 8*(int64(len(f.typ.params))+locals+f.count)
+	frame := 64 + 8*(slots+f.count)
 	f.out = append(make([]byte, 0, 2*len(f.code)+128), f.c.b[:header]...)
 	if f.calls {
 		f.enter(frame)
@@ -149,6 +158,21 @@ func (f *funcMeter) locals() (int64, error) {
 	return n, f.c.err
 }
 
+// compilable bounds what wazero's compiler has to do, which nothing can interrupt: its work on a function grows with the
+// values that meet where blocks meet.
+func (r *rewriter) compilable(slots int64, blocks, deepest int) error {
+	merges := slots * int64(blocks)
+	r.merges += merges
+	r.slots += slots
+	switch {
+	case deepest > maxNesting:
+		return fmt.Errorf("%w: blocks nested %d deep, at most %d are allowed", errWasm, deepest, maxNesting)
+	case merges > maxMerges || r.merges > maxAllMerges || r.slots > maxAllLocals:
+		return fmt.Errorf("%w: too many locals in too many blocks to compile", errWasm)
+	}
+	return nil
+}
+
 // current is the payment that the instruction being read belongs to.
 func (f *funcMeter) current() *pay { return &f.pays[f.open[len(f.open)-1]] }
 
@@ -161,9 +185,11 @@ func (f *funcMeter) instruction() {
 	switch op {
 	case opBlock, opIf:
 		f.blockType()
+		f.nest()
 		f.open = append(f.open, f.open[len(f.open)-1])
 	case opLoop:
 		f.blockType()
+		f.nest()
 		f.copyFrom(start)
 		f.pays = append(f.pays, pay{place: len(f.code), cost: 1})
 		f.open = append(f.open, len(f.pays)-1)
@@ -178,8 +204,7 @@ func (f *funcMeter) instruction() {
 		f.code = appendU32(append(f.code, opBr), uint32(len(f.open)-1)) //nolint:gosec // G115: one block is at least one byte
 		return
 	case opCall:
-		f.calls = true
-		f.code = appendU32(append(f.code, opCall), f.r.shift(f.c.u32()))
+		f.call(f.c.u32())
 		return
 	case opCallIndirect:
 		f.calls = true
@@ -192,6 +217,20 @@ func (f *funcMeter) instruction() {
 		f.immediates(op)
 	}
 	f.copyFrom(start)
+}
+
+// call copies a call. One to the host is paid for where it stands, so that the clock is looked at between several.
+func (f *funcMeter) call(fn uint32) {
+	f.calls = true
+	if fn < f.r.imports {
+		f.pays = append(f.pays, pay{place: len(f.code), cost: hostCost})
+	}
+	f.code = appendU32(append(f.code, opCall), f.r.shift(fn))
+}
+
+func (f *funcMeter) nest() {
+	f.blocks++
+	f.deepest = max(f.deepest, len(f.open))
 }
 
 func (f *funcMeter) copyFrom(start int) {

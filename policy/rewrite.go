@@ -26,6 +26,11 @@ const (
 	maxExports   = 1_000
 	maxElements  = 100_000
 	maxLocals    = 5_000   // of one function
+	maxNesting   = 200     // of blocks; OPA's runtime has 19
+	maxMerges    = 100_000 // locals times blocks of one function; OPA's runtime has 4,095
+	maxAllMerges = 500_000 // of all functions; OPA's runtime has 41,007
+	maxAllLocals = 300_000 // of all functions
+	maxSegments  = 10_000
 	maxBody      = 512_000 // bytes of one function: compiling takes more than linear time and cannot be interrupted
 )
 
@@ -53,6 +58,9 @@ type rewriter struct {
 	globals uint32
 	minMem  uint32 // pages
 	seen    map[sectionID]bool
+	merges  int64  // locals times blocks, of all functions
+	slots   int64  // locals of all functions
+	plain   []byte // the guest as it came, without custom sections
 }
 
 type funcType struct {
@@ -60,17 +68,29 @@ type funcType struct {
 }
 
 // rewrite returns a copy of module with the memory import turned into a memory of its own, without custom sections,
-// and metered: see meter.go. module must have passed wazero's validator: one that does not would be able to name what
-// is appended here. The error says what in the module is not allowed.
-func rewrite(module []byte, limits Limits) ([]byte, error) {
+// and metered: see meter.go. It also returns the module as it came but for the custom sections, which wazero's validator
+// must accept before the copy is used: a module that it does not accept would be able to name what is appended here.
+// Rewriting comes first because it bounds every count before anything allocates by it; wazero does not, and the names in
+// a custom section of 20 bytes can ask it for 100 GB. The error says what in the module is not allowed.
+func rewrite(module []byte, limits Limits) (metered, plain []byte, err error) {
+	r, err := read(module, limits)
+	if err != nil {
+		return nil, nil, err
+	}
+	return r.out, r.plain, nil
+}
+
+func read(module []byte, limits Limits) (*rewriter, error) {
 	if !bytes.HasPrefix(module, wasmHeader) {
 		return nil, fmt.Errorf("%w: not a WebAssembly 1.0 module", errWasm)
 	}
 	r := &rewriter{limits: limits, seen: map[sectionID]bool{}}
 	r.out = append(make([]byte, 0, 3*len(module)), wasmHeader...)
+	r.plain = append(make([]byte, 0, len(module)), wasmHeader...)
 	c := &cursor{b: module, i: len(wasmHeader)}
 	var last sectionID
 	for c.more() {
+		start := c.i
 		id := sectionID(c.byte())
 		body := &cursor{b: c.take(c.u32())}
 		if c.err != nil {
@@ -79,6 +99,7 @@ func rewrite(module []byte, limits Limits) ([]byte, error) {
 		if id == secCustom {
 			continue // names and producers: nothing that runs
 		}
+		r.plain = append(r.plain, c.b[start:c.i]...)
 		if id <= last {
 			return nil, fmt.Errorf("%w: section %d is out of order", errWasm, id)
 		}
@@ -96,7 +117,7 @@ func rewrite(module []byte, limits Limits) ([]byte, error) {
 	if !r.seen[secImport] || !r.seen[secGlobal] || !r.seen[secExport] || !r.seen[secCode] {
 		return nil, fmt.Errorf("%w: not a compiled policy: imports, globals, exports or code are missing", errWasm)
 	}
-	return r.out, nil
+	return r, nil
 }
 
 // missing emits the memory section when the reader passes the place where it belongs.
@@ -147,7 +168,7 @@ func (r *rewriter) section(id sectionID, c *cursor) error {
 	case secCode:
 		body, err = r.codeSection(c)
 	case secData:
-		body = c.take(uint32(len(c.b))) //nolint:gosec // G115: bounded by Limits.ModuleBytes
+		body, err = r.dataSection(c)
 	case secCustom, secMemory:
 		fallthrough
 	default:
@@ -369,4 +390,26 @@ func (r *rewriter) elementSection(c *cursor) ([]byte, error) {
 		}
 	}
 	return b, nil
+}
+
+// dataSection checks the shape of the segments; where they lie is for the instantiation to judge.
+func (r *rewriter) dataSection(c *cursor) ([]byte, error) {
+	n, err := count(c, "data segments", maxSegments)
+	if err != nil {
+		return nil, err
+	}
+	for range n {
+		if c.u32() != 0 || c.byte() != opI32Const {
+			return nil, fmt.Errorf("%w: a data segment that is not active on memory 0 at a constant", errWasm)
+		}
+		c.skipLEB(5)
+		if c.byte() != opEnd {
+			c.fail("bad offset")
+		}
+		c.take(c.u32())
+		if c.err != nil {
+			return nil, c.err
+		}
+	}
+	return c.b, nil
 }

@@ -17,83 +17,144 @@ import (
 // maxJSONDepth bounds nesting: nothing that a policy needs comes near it.
 const maxJSONDepth = 100
 
-// checkJSON reports whether data is exactly one JSON object, in UTF-8, without duplicate members at any level.
+// JSONError is a fault in a JSON document: one that the parser finds, not one of meaning. Line and Column count from 1,
+// Column in bytes.
+type JSONError struct {
+	Line, Column int
+	Reason       string
+}
+
+func (e *JSONError) Error() string {
+	return fmt.Sprintf("%s, at line %d, column %d", e.Reason, e.Line, e.Column)
+}
+
+// jsonChecker reads a document token by token.
+type jsonChecker struct {
+	data []byte
+	dec  *json.Decoder
+}
+
+// checkJSON reports whether data is exactly one JSON object, in UTF-8, without duplicate members at any level. The error
+// is a *[JSONError].
 func checkJSON(data []byte) error {
+	c := &jsonChecker{data, json.NewDecoder(bytes.NewReader(data))}
+	c.dec.UseNumber()
 	if !utf8.Valid(data) {
-		return errors.New("not UTF-8")
+		return c.fault(firstInvalid(data), "not UTF-8")
 	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.UseNumber()
-	tok, err := dec.Token()
+	start := c.next()
+	tok, err := c.dec.Token()
 	if err != nil {
-		return jsonError(err)
+		return c.syntax(err)
 	}
 	if tok != json.Delim('{') {
-		return errors.New("not a JSON object")
+		return c.fault(start, "not a JSON object")
 	}
-	if err := checkMembers(dec, nil); err != nil {
+	if err := c.members(nil); err != nil {
 		return err
 	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("something follows the JSON object")
+	end := c.next()
+	if _, err := c.dec.Token(); !errors.Is(err, io.EOF) {
+		return c.fault(end, "something follows the JSON object")
 	}
 	return nil
 }
 
-// checkMembers reads the rest of an object whose opening brace is consumed.
-func checkMembers(dec *json.Decoder, at []string) error {
+// firstInvalid is where a text stops being UTF-8.
+func firstInvalid(data []byte) int {
+	for at := 0; at < len(data); {
+		r, size := utf8.DecodeRune(data[at:])
+		if r == utf8.RuneError && size == 1 {
+			return at
+		}
+		at += size
+	}
+	return len(data)
+}
+
+// next is where the next token begins.
+func (c *jsonChecker) next() int {
+	at := int(c.dec.InputOffset())
+	return at + len(c.data[at:]) - len(bytes.TrimLeft(c.data[at:], " \t\r\n,:"))
+}
+
+// fault describes the place of a byte.
+func (c *jsonChecker) fault(at int, reason string) error {
+	before := c.data[:min(at, len(c.data))]
+	return &JSONError{
+		Line:   bytes.Count(before, []byte("\n")) + 1,
+		Column: len(before) - bytes.LastIndexByte(before, '\n'),
+		Reason: reason,
+	}
+}
+
+// syntax places an error of the decoder, whose own offsets count from wherever its buffer began: the parser for whole
+// documents finds the same fault again.
+func (c *jsonChecker) syntax(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return c.fault(len(c.data), "the JSON ends too early")
+	}
+	var whole json.RawMessage
+	var fault *json.SyntaxError
+	if errors.As(json.Unmarshal(c.data, &whole), &fault) {
+		return c.fault(int(fault.Offset)-1, fault.Error())
+	}
+	return c.fault(c.next(), err.Error())
+}
+
+// members reads the rest of an object whose opening brace is consumed.
+func (c *jsonChecker) members(at []string) error {
 	seen := map[string]bool{}
-	for dec.More() {
-		tok, err := dec.Token()
+	for c.dec.More() {
+		place := c.next()
+		tok, err := c.dec.Token()
 		if err != nil {
-			return jsonError(err)
+			return c.syntax(err)
 		}
 		name, ok := tok.(string)
-		if !ok {
-			return errors.New("a member name is not a string")
+		if !ok { // unreachable: the decoder gives nothing else as a name
+			return c.fault(place, "a member name is not a string")
 		}
 		if seen[name] {
-			return fmt.Errorf("duplicate member %q", strings.Join(append(at, name), "."))
+			return c.fault(place, fmt.Sprintf("duplicate member %q", strings.Join(append(at, name), ".")))
 		}
 		seen[name] = true
-		if err := checkValue(dec, append(at, name)); err != nil {
+		if err := c.value(append(at, name)); err != nil {
 			return err
 		}
 	}
-	_, err := dec.Token()
-	return jsonError(err)
+	return c.end()
 }
 
-// checkValue reads one value of any kind.
-func checkValue(dec *json.Decoder, at []string) error {
-	if len(at) > maxJSONDepth {
-		return fmt.Errorf("nested deeper than %d", maxJSONDepth)
-	}
-	tok, err := dec.Token()
-	if err != nil {
-		return jsonError(err)
-	}
-	switch tok {
-	case json.Delim('{'):
-		return checkMembers(dec, at)
-	case json.Delim('['):
-		for dec.More() {
-			if err := checkValue(dec, append(at, "[]")); err != nil {
-				return err
-			}
-		}
-		_, err := dec.Token()
-		return jsonError(err)
+// end reads the closing bracket of an object or a list.
+func (c *jsonChecker) end() error {
+	if _, err := c.dec.Token(); err != nil {
+		return c.syntax(err)
 	}
 	return nil
 }
 
-// jsonError gives the decoder's bare end-of-input errors a meaning.
-func jsonError(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return errors.New("the JSON ends too early")
+// value reads one value of any kind.
+func (c *jsonChecker) value(at []string) error {
+	if len(at) > maxJSONDepth {
+		return c.fault(c.next(), fmt.Sprintf("nested deeper than %d", maxJSONDepth))
 	}
-	return err
+	tok, err := c.dec.Token()
+	if err != nil {
+		return c.syntax(err)
+	}
+	switch tok {
+	case json.Delim('{'):
+		return c.members(at)
+	case json.Delim('['):
+		for c.dec.More() {
+			if err := c.value(append(at, "[]")); err != nil {
+				return err
+			}
+		}
+		return c.end()
+	}
+	return nil
 }
 
 // object decodes a JSON object whose members are all among names, spelt exactly so.
@@ -110,27 +171,46 @@ func object(raw json.RawMessage, names ...string) (map[string]json.RawMessage, e
 	return members, nil
 }
 
-// kinds tells a JSON value's kind from its first byte, in the words of an error message.
-var kinds = map[byte]string{'{': "an object", '[': "a list", '"': "a string", 't': "a boolean", '0': "a number"}
-
-// decode decodes raw into v, which must be of the kind that begins with first. A null is no value of any kind.
+// decode decodes raw into v, which must be of the kind that begins with first: one of { [ " t 0. A null is no value of
+// any kind.
 func decode(raw json.RawMessage, first byte, v any) error {
-	raw = bytes.TrimLeft(raw, " \t\r\n")
-	got := byte(0)
-	if len(raw) > 0 {
-		got = raw[0]
-	}
-	switch {
-	case got == 'f':
-		got = 't'
-	case got == '-' || got >= '0' && got <= '9':
-		got = '0'
-	}
-	if got != first {
-		return fmt.Errorf("want %s", kinds[first])
+	if kindOf(raw) != first {
+		return fmt.Errorf("want %s", kindName(first))
 	}
 	if err := json.Unmarshal(raw, v); err != nil {
-		return fmt.Errorf("want %s of the right kind: %w", kinds[first], err)
+		return fmt.Errorf("want %s of the right kind: %w", kindName(first), err)
 	}
 	return nil
+}
+
+// kindOf tells a JSON value's kind by its first byte: t for both booleans, 0 for every number.
+func kindOf(raw json.RawMessage) byte {
+	raw = bytes.TrimLeft(raw, " \t\r\n")
+	if len(raw) == 0 {
+		return 'n'
+	}
+	switch c := raw[0]; {
+	case c == 'f':
+		return 't'
+	case c == '-' || c >= '0' && c <= '9':
+		return '0'
+	default:
+		return c
+	}
+}
+
+// kindName names a kind in the words of an error message.
+func kindName(kind byte) string {
+	switch kind {
+	case '{':
+		return "an object"
+	case '[':
+		return "a list"
+	case '"':
+		return "a string"
+	case 't':
+		return "a boolean"
+	default:
+		return "a number"
+	}
 }

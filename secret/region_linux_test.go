@@ -64,7 +64,7 @@ func permissions(t *testing.T, p unsafe.Pointer) string {
 
 // TestRegionFlags reads what the kernel says about the pages: locked if the level says so, not in core dumps, not
 // inherited.
-func TestRegionFlags(t *testing.T) {
+func TestRegionFlags(t *testing.T) { // CI-006
 	anonymous, err := reserveAnonymous(os.Getpagesize())
 	if err != nil {
 		t.Fatal(err)

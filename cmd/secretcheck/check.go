@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -36,6 +38,18 @@ func newCheck() *cobra.Command {
 work out every secret that they load, and judge each load by the policy.
 Directories are searched. With --root the files behind the loads are looked at
 too, in DIR as if it were /; their content is never read.
+
+An inventory lists loads that no unit shows:
+
+  services:
+    - service: queen-rbee
+      uid: 990
+      loads:
+        - {action: load_secret, source: file, path: /etc/llorch/secrets/api-token}
+        - {action: load_secret, source: env, name: LLORCH_API_TOKEN}
+
+In a unit, X-Secretcheck-Service=NAME names the service, where it is not the
+unit's name, and X-Secretcheck-Action=CREDENTIAL:ACTION[:PURPOSE] the action.
 
 exit codes, of several the first: 5 policy or engine error, 4 bad input or
 usage, 1 denied, 3 undecided, 2 warnings with --fail-on-warn, 0 clean`,
@@ -70,6 +84,9 @@ func runCheck(cmd *cobra.Command, f *checkFlags, paths []string) error {
 	if input.Descriptors == 0 {
 		return usage("name *.service units, *.yaml inventories, or a folder that holds some", "no descriptor found in %q", paths)
 	}
+	if err := f.output.spare(slices.Concat(input.Files, policyFiles(f.policy))); err != nil {
+		return err
+	}
 	result, err := judge(cmd.Context(), f, input)
 	if err != nil {
 		return err
@@ -95,9 +112,7 @@ func judge(ctx context.Context, f *checkFlags, input check.Input) (check.Result,
 	}
 	engine, err := policy.Open(ctx, bundle, policy.Options{
 		Interpreter: len(input.Loads) <= fewLoads,
-		// It is left to the fuel to stop a policy that does not end: it runs out at the same instruction on every
-		// machine, where a deadline fit for a service would make a verdict depend on how busy the host is.
-		Limits: policy.Limits{Deadline: 10 * time.Second, LoadingBudget: time.Minute, Instances: 1},
+		Limits:      patient(),
 	})
 	if err != nil {
 		return none, &failure{exitPolicy, err, ""}
@@ -110,9 +125,23 @@ func judge(ctx context.Context, f *checkFlags, input check.Input) (check.Result,
 			return none, usage("--root takes a folder that stands for the root of the machine", "root: %w", short(err))
 		}
 		defer root.Close()
-		cfg.Host = root
+		cfg.Host, cfg.Root = root, rootName(f.root)
 	}
 	return check.Run(ctx, cfg, input), nil
+}
+
+// patient leaves it to the fuel to stop a policy that does not end: it runs out at the same instruction on every machine,
+// where a deadline fit for a service would make a verdict depend on how busy the host is.
+func patient() policy.Limits {
+	return policy.Limits{Deadline: 10 * time.Second, LoadingBudget: time.Minute, Instances: 1}
+}
+
+// rootName is how fixes name the root that files lie in, "" for that of this machine.
+func rootName(dir string) string {
+	if path, err := realPath(dir); err == nil && path == "/" {
+		return ""
+	}
+	return filepath.Clean(dir)
 }
 
 // short drops the operation from a path error: "open" says nothing that "no such file" does not.

@@ -42,9 +42,30 @@ func (o *outputs) valid() error {
 		return usage("--format takes "+formatNames, "unknown format %q", o.format)
 	}
 	for _, f := range o.files {
+		const hint = "--output takes F=FILE, F being " + formatNames
 		kind, name, _ := strings.Cut(f, "=")
-		if format(kind) == nil || name == "" {
-			return usage("--output takes F=FILE, F being "+formatNames, "output %q is not F=FILE", f)
+		if name == "" {
+			return usage(hint, "output %q is not F=FILE", f)
+		}
+		if format(kind) == nil {
+			return usage(hint, "unknown format %q", kind)
+		}
+	}
+	return nil
+}
+
+// spare refuses to write a report over a file that the check has read.
+func (o *outputs) spare(inputs []os.FileInfo) error {
+	for _, f := range o.files {
+		_, name, _ := strings.Cut(f, "=")
+		target, err := os.Stat(name)
+		if err != nil {
+			continue // nothing there to lose; what else is wrong with it, writing tells
+		}
+		for _, input := range inputs {
+			if os.SameFile(input, target) {
+				return usage("name another file", "output: %s is an input of the check", name)
+			}
 		}
 	}
 	return nil

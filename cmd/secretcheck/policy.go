@@ -1,10 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -29,16 +34,22 @@ func newPolicy() *cobra.Command {
 // maxBundle bounds a bundle file; the engine has its own, tighter limits on what is inside.
 const maxBundle = 128 << 20
 
+const policyHint = "--policy takes a folder of rules and grants, or a bundle"
+
 // loadPolicy reads a bundle, or builds one from a folder in memory.
 func loadPolicy(ctx context.Context, path string) (*policy.Bundle, error) {
 	info, err := os.Stat(path)
 	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, usage(policyHint, "policy: %w", short(err))
 	case err != nil:
-		return nil, &failure{exitPolicy, fmt.Errorf("policy: %w", short(err)), "--policy takes a folder of rules and grants, or a bundle"}
+		return nil, &failure{exitPolicy, fmt.Errorf("policy: %w", short(err)), policyHint}
 	case info.IsDir():
 		return buildPolicy(ctx, path)
 	case !info.Mode().IsRegular():
-		return nil, &failure{exitPolicy, fmt.Errorf("policy: %s: not a regular file", path), ""}
+		return nil, &failure{exitPolicy, fmt.Errorf("policy: %s: not a regular file", path), policyHint}
+	case isSource(path):
+		return nil, usage("", "policy: %s is not a bundle; name its folder: --policy %s", path, filepath.Dir(path))
 	}
 	data, err := readBounded(path, maxBundle)
 	if err != nil {
@@ -46,9 +57,22 @@ func loadPolicy(ctx context.Context, path string) (*policy.Bundle, error) {
 	}
 	b, err := policy.ReadBundle(data)
 	if err != nil {
-		return nil, &failure{exitPolicy, fmt.Errorf("policy: %s: %w", path, err), "build it again: secretcheck policy build DIR -o " + path}
+		return nil, &failure{exitPolicy, fmt.Errorf("policy: %s: %w", path, err), bundleHint(data, path)}
 	}
 	return b, nil
+}
+
+// isSource tells the files that a policy is made from by their names.
+func isSource(path string) bool {
+	return strings.HasSuffix(path, ".json") || strings.HasSuffix(path, ".rego")
+}
+
+// bundleHint advises to build a damaged bundle again, and nothing that would overwrite a file that never was one.
+func bundleHint(data []byte, path string) string {
+	if bytes.HasPrefix(data, []byte("\x1f\x8b")) {
+		return "build it again: secretcheck policy build DIR -o " + path
+	}
+	return policyHint
 }
 
 func readBounded(path string, most int64) ([]byte, error) {

@@ -1,14 +1,20 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/report"
+	"github.com/llorch/secrets-management/policy"
+	"github.com/llorch/secrets-management/policy/rego"
 )
 
 func newPolicyBuild() *cobra.Command {
@@ -17,8 +23,9 @@ func newPolicyBuild() *cobra.Command {
 		Use:     "build DIR -o FILE",
 		Short:   "build a folder of rules and grants into a bundle",
 		Example: `  secretcheck policy build policy/ -o policy.tar.gz`,
-		Long: `Compile the rules and the grants of a folder into a bundle that services load.
-The same folder gives the same bytes on every machine.`,
+		Long: `Compile the rules and the grants of a folder into a bundle that services load,
+and open it once as they will. The same folder gives the same bytes on every
+machine.`,
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runPolicyBuild(cmd, args, out)
@@ -41,6 +48,9 @@ func runPolicyBuild(cmd *cobra.Command, args []string, out string) error {
 	} else if !info.IsDir() {
 		return usage(hint, "policy: %s: not a folder", args[0])
 	}
+	if err := spareInputs(args[0], out); err != nil {
+		return err
+	}
 	bundle, err := buildPolicy(cmd.Context(), args[0])
 	if err != nil {
 		return err
@@ -49,15 +59,98 @@ func runPolicyBuild(cmd *cobra.Command, args []string, out string) error {
 	if err != nil {
 		return &failure{exitPolicy, err, ""}
 	}
+	if err := tryOut(cmd.Context(), bundle); err != nil {
+		return err
+	}
 	if err := replaceFile(out, data); err != nil {
 		return usage("", "output: %w", short(err))
+	}
+	if rego.ReplacesDefaults(bundle) {
+		fmt.Fprintf(cmd.ErrOrStderr(), "note: %s defines decision and may_ask itself: none of the default rules is in the bundle\n", report.Text(args[0]))
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "built %s: %d bytes, sha256 %x\n", report.Text(out), len(data), sha256.Sum256(data))
 	return nil
 }
 
+// tryOut opens a bundle as a service will: one that none can open is better refused here than met at their start.
+func tryOut(ctx context.Context, bundle *policy.Bundle) error {
+	engine, err := policy.Open(ctx, bundle, policy.Options{Interpreter: true, Limits: patient()})
+	if err != nil {
+		return &failure{exitPolicy, fmt.Errorf("policy: no service could open this bundle: %w", err), ""}
+	}
+	engine.Close() //nolint:contextcheck // closing waits for guests that are bounded themselves
+	return nil
+}
+
+// spareInputs refuses to write the bundle over what it is made from: a file of rules or data in the folder, or one that
+// the folder links to.
+func spareInputs(dir, out string) error {
+	refused := usage("name another file, for example -o policy.tar.gz", "output: %s is an input of the policy", out)
+	target, err := os.Stat(out)
+	exists := err == nil
+	if inside(dir, out) && (strings.HasSuffix(out, ".rego") || filepath.Base(out) == "data.json" || exists && isSource(out)) {
+		return refused
+	}
+	if !exists {
+		return nil
+	}
+	for _, input := range policyFiles(dir) {
+		if os.SameFile(input, target) {
+			return refused
+		}
+	}
+	return nil
+}
+
+// inside reports whether a file lies in a folder or beneath it, links on the way followed.
+func inside(dir, file string) bool {
+	dir, err := realPath(dir)
+	if err != nil {
+		return false
+	}
+	parent, err := realPath(filepath.Dir(file))
+	if err != nil {
+		return false
+	}
+	rel, err := filepath.Rel(dir, parent)
+	return err == nil && filepath.IsLocal(rel)
+}
+
+func realPath(name string) (string, error) {
+	name, err := filepath.Abs(name)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(name)
+}
+
+// policyFiles lists the files that a policy is made of: a bundle, or the sources in a folder.
+func policyFiles(policy string) []os.FileInfo {
+	var files []os.FileInfo
+	_ = filepath.WalkDir(policy, func(name string, _ fs.DirEntry, _ error) error { // what cannot be read is no input
+		if info, err := os.Stat(name); err == nil && !info.IsDir() && (name == policy || isSource(name)) {
+			files = append(files, info)
+		}
+		return nil
+	})
+	return files
+}
+
 // replaceFile writes a file whole or not at all: a service that starts meanwhile finds the old bundle or the new one.
 func replaceFile(name string, data []byte) error {
+	err := writeAndRename(name, data)
+	var path *os.PathError
+	var link *os.LinkError
+	switch { // the temporary file is nobody's concern
+	case errors.As(err, &path):
+		return &os.PathError{Op: path.Op, Path: name, Err: path.Err}
+	case errors.As(err, &link):
+		return &os.PathError{Op: link.Op, Path: name, Err: link.Err}
+	}
+	return err
+}
+
+func writeAndRename(name string, data []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
 	if err != nil {
 		return err

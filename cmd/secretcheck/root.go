@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/report"
 )
@@ -92,6 +93,7 @@ flags:
 `
 
 func newRoot() *cobra.Command {
+	var version bool
 	root := &cobra.Command{
 		Use:                   "secretcheck COMMAND",
 		DisableFlagsInUseLine: true,
@@ -106,13 +108,29 @@ usage, 1 denied, 3 undecided, 2 warnings with --fail-on-warn, 0 clean`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
-		RunE:              noCommand,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if version && len(args) == 0 {
+				return printVersion(cmd.OutOrStdout())
+			}
+			return noCommand(cmd, args)
+		},
 	}
+	root.Flags().BoolVar(&version, "version", false, "print the version")
+	root.SetFlagErrorFunc(flagError)
 	root.SetHelpTemplate(helpTemplate)
 	root.SetUsageTemplate(usageTemplate)
 	root.SetHelpCommand(newHelp())
 	root.AddCommand(newCheck(), newPolicy(), newVersion())
 	return root
+}
+
+// flagError words a bad value of a flag; the parser's own text names the function that did not understand it.
+func flagError(_ *cobra.Command, err error) error {
+	var value *pflag.InvalidValueError
+	if errors.As(err, &value) && value.GetFlag().Value.Type() == "bool" {
+		return fmt.Errorf("--%s is true or false, not %q", value.GetFlag().Name, value.GetValue())
+	}
+	return err
 }
 
 func newHelp() *cobra.Command {

@@ -14,11 +14,18 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/llorch/secrets-management/internal/asnobody"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"secretcheck": main})
+	testscript.Main(twice{m}, map[string]func(){"secretcheck": main})
 }
+
+// twice runs the scripts as root and as nobody: lines behind [!root] are run by the second.
+type twice struct{ m *testing.M }
+
+func (t twice) Run() int { return asnobody.Main(t.m) }
 
 // scripts are the command-line tests, each the evidence for the requirements it is listed with.
 var scripts = map[string]string{

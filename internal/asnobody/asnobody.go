@@ -98,6 +98,9 @@ func copyFile(to, from string) error {
 	return out.Close()
 }
 
+// Second reports whether this is the second run, without root's rights.
+func Second() bool { return os.Getenv(marker) != "" }
+
 // Root reports whether the test may do what only root can. Without it the test says so, or fails in CI; in the second
 // run, which is without on purpose, it just returns.
 func Root(t testing.TB) bool {
@@ -105,7 +108,7 @@ func Root(t testing.TB) bool {
 	switch {
 	case os.Geteuid() == 0:
 		return true
-	case os.Getenv(marker) != "":
+	case Second():
 	case os.Getenv("CI") == "true":
 		t.Error("this part needs root; CI has to run it as root")
 	default:

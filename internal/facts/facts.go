@@ -8,6 +8,7 @@ package facts
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 
 	"github.com/llorch/secrets-management/policy"
@@ -18,7 +19,10 @@ var (
 	ErrLoop    = errors.New("too many symbolic links") // over 40, as in Linux
 	ErrNotDir  = errors.New("not a directory")         // a component above the last one
 	ErrChanged = errors.New("changed while it was looked at")
-	ErrPath    = errors.New("not an absolute, clean path")
+	ErrPath    = errors.New("not an absolute, clean path in UTF-8")
+
+	// ErrDangling matches fs.ErrNotExist too: there is a link at the path, and nothing where it leads.
+	ErrDangling = fmt.Errorf("a symbolic link to nothing: %w", fs.ErrNotExist)
 )
 
 const (
@@ -48,8 +52,8 @@ func (e *Error) Unwrap() error { return e.Err }
 // entry is what the walk needs to know of a file or directory.
 type entry struct {
 	uid, gid int64
-	mode     uint32 // twelve permission bits
-	acl      bool   // an extended ACL; asked for only where it can matter
+	mode     uint32     // twelve permission bits
+	acl      []aclEntry // the extended ACL; asked for only where it can matter
 }
 
 const (
@@ -97,13 +101,13 @@ func (p *principals) addFile(f entry, group, other uint32) {
 	p.addClass(f, group, other)
 }
 
-// addClass reads the group and other bits. Under an extended ACL the group bits are its mask, an upper bound of what
-// its entries can grant to anyone; which entries there are is not read, so they may be everyone.
+// addClass reads the group and other bits. Under an extended ACL the group bits are its mask: where they are clear, none
+// of its entries grants anything.
 func (p *principals) addClass(e entry, group, other uint32) {
 	switch {
 	case e.mode&group == 0:
-	case e.acl:
-		p.Everyone = true
+	case e.acl != nil:
+		p.addACL(e.acl, e.gid, uint16(group>>3)) //nolint:gosec // G115: one permission bit
 	default:
 		p.gid(e.gid)
 	}

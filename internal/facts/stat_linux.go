@@ -1,8 +1,6 @@
 package facts
 
 import (
-	"errors"
-
 	"golang.org/x/sys/unix"
 
 	"github.com/llorch/secrets-management/policy"
@@ -24,7 +22,7 @@ func (r *Root) look(f *frame) error {
 		return nil
 	}
 	var err error
-	f.acl, err = hasACL(f.fd)
+	f.acl, err = readACL(f.fd)
 	return err
 }
 
@@ -33,20 +31,6 @@ func (r *Root) mapUID(uid uint32) int64 {
 		return 0
 	}
 	return int64(uid)
-}
-
-// hasACL reports whether the file has an extended ACL. An O_PATH descriptor has no extended attributes, hence the way
-// through /proc. A file system without ACLs has none; any other failure is one.
-func hasACL(fd int) (bool, error) {
-	_, err := unix.Getxattr(procPath(fd), "system.posix_acl_access", nil)
-	switch {
-	case err == nil:
-		return true, nil
-	case errors.Is(err, unix.ENODATA), errors.Is(err, unix.ENOTSUP):
-		return false, nil
-	default:
-		return false, err
-	}
 }
 
 // describe fills in the facts about the file that was found.
@@ -76,7 +60,7 @@ func (w *walk) describe(t *Target, f frame, self int64) error {
 		Filesystem: filesystem(int64(sf.Type)),  //nolint:unconvert // 32 bits on some systems
 		Mount:      mountFlags(int64(sf.Flags)), //nolint:unconvert // 32 bits on some systems
 		Symlinks:   len(t.Links), FinalSymlink: w.final,
-		ACL: f.acl, Readers: readers.Principals, Writers: writers.Principals,
+		ACL: f.acl != nil, Readers: readers.Principals, Writers: writers.Principals,
 	}
 	return nil
 }

@@ -3,10 +3,12 @@ package facts
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 )
@@ -79,7 +81,13 @@ func (r *Root) Walk(name string, self int64) (*Target, error) {
 	w := &walk{root: r, stack: make([]frame, 0, 8)}
 	defer w.close()
 	if err := w.run(name); err != nil {
+		if w.final && errors.Is(err, fs.ErrNotExist) {
+			err = ErrDangling
+		}
 		return nil, &Error{name, err}
+	}
+	if !utf8.ValidString(w.resolved()) {
+		return nil, &Error{name, ErrPath} // a policy could not be asked about it
 	}
 	t, err := w.target(self)
 	if err != nil {

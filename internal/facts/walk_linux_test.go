@@ -1,6 +1,7 @@
 package facts
 
 import (
+	"encoding/binary"
 	"errors"
 	"io/fs"
 	"os"
@@ -96,14 +97,14 @@ func TestWalk(t *testing.T) { // SM-SEC-5005
 }
 
 func TestWalkRefuses(t *testing.T) {
-	items := []string{"file", "loop -> loop", "l0 -> file", "gone -> nowhere"}
+	items := []string{"file", "loop -> loop", "l0 -> file", "gone -> nowhere", "gonedir -> nowhere", "bytes -> \xff", "\xff"}
 	for i := 1; i <= maxLinks; i++ {
 		items = append(items, "l"+strconv.Itoa(i)+" -> l"+strconv.Itoa(i-1))
 	}
 	dir := tree(t, items...)
 	tests := map[string]error{
-		"/loop": ErrLoop, "/l40": ErrLoop, "/gone": fs.ErrNotExist, "/none": fs.ErrNotExist, "/file/x": ErrNotDir,
-		"relative": ErrPath, "/a/../b": ErrPath, "/a//b": ErrPath, "/a/": ErrPath, "": ErrPath, "/a\x00": ErrPath,
+		"/loop": ErrLoop, "/l40": ErrLoop, "/gone": ErrDangling, "/gonedir/x": fs.ErrNotExist, "/none": fs.ErrNotExist, "/file/x": ErrNotDir,
+		"relative": ErrPath, "/a/../b": ErrPath, "/a//b": ErrPath, "/a/": ErrPath, "": ErrPath, "/a\x00": ErrPath, "/bytes": ErrPath,
 		"/" + strings.Repeat("x", 256): unix.ENAMETOOLONG, "/" + strings.Repeat("x/", 2100) + "y": ErrPath,
 	}
 	for name, want := range tests {
@@ -282,4 +283,80 @@ func TestNothingLeavesTheRoot(t *testing.T) {
 			target.Close()
 		}
 	})
+}
+
+// rawACL is the stored form of an ACL.
+func rawACL(entries ...aclEntry) []byte {
+	b := binary.LittleEndian.AppendUint32(nil, aclVersion)
+	for _, e := range entries {
+		b = binary.LittleEndian.AppendUint16(b, e.tag)
+		b = binary.LittleEndian.AppendUint16(b, e.perm)
+		b = binary.LittleEndian.AppendUint32(b, e.id)
+	}
+	return b
+}
+
+func TestACL(t *testing.T) { // SM-SEC-5004
+	const none = ^uint32(0)
+	gid := int64(os.Getegid())
+	tests := map[string]struct {
+		acl    []aclEntry
+		uids   []int64 // readers besides the owner
+		gids   []int64
+		writer bool // 700 can write
+	}{
+		"a named user": {
+			[]aclEntry{{1, 6, none}, {aclUser, 4, 700}, {aclGroupObj, 0, none}, {aclMask, 4, none}, {0x20, 0, none}},
+			[]int64{700},
+			nil, false,
+		},
+		"a named user, masked": {
+			[]aclEntry{{1, 6, none}, {aclUser, 6, 700}, {aclGroupObj, 4, none}, {aclMask, 2, none}, {0x20, 0, none}}, nil, nil, true,
+		},
+		"groups": {
+			[]aclEntry{{1, 6, none}, {aclGroupObj, 4, none}, {aclGroup, 5, 800}, {aclGroup, 1, 801}, {aclMask, 7, none}, {0x20, 0, none}},
+			nil,
+			[]int64{gid, 800},
+			false,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			dir := tree(t, "file")
+			if err := unix.Setxattr(dir+"/file", "system.posix_acl_access", rawACL(tt.acl...), 0); err != nil {
+				t.Fatal(err)
+			}
+			target, err := walkIn(t, "/", dir+"/file")
+			if err != nil {
+				t.Fatal(err)
+			}
+			f := target.File
+			if !f.ACL || f.Readers.Everyone || !slices.Equal(f.Readers.UIDs[1:], append([]int64{}, tt.uids...)) ||
+				!slices.Equal(f.Readers.GIDs, tt.gids) || slices.Contains(f.Writers.UIDs, 700) != tt.writer {
+				t.Errorf("readers %+v, writers %+v", f.Readers, f.Writers)
+			}
+		})
+	}
+	for _, raw := range [][]byte{nil, {2, 0, 0}, {3, 0, 0, 0}, append(rawACL(aclEntry{}), 0)} {
+		if _, err := parseACL(raw); !errors.Is(err, errACL) {
+			t.Errorf("%x: %v", raw, err)
+		}
+	}
+}
+
+// TestACLOfADirectory: who may write to a directory by its ACL can replace what is in it.
+func TestACLOfADirectory(t *testing.T) {
+	const none = ^uint32(0)
+	dir := tree(t, "d/file")
+	acl := rawACL(aclEntry{1, 7, none}, aclEntry{aclUser, 7, 700}, aclEntry{aclGroupObj, 0, none}, aclEntry{aclMask, 7, none}, aclEntry{0x20, 0, none})
+	if err := unix.Setxattr(dir+"/d", "system.posix_acl_access", acl, 0); err != nil {
+		t.Fatal(err)
+	}
+	target, err := walkIn(t, "/", dir+"/d/file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(target.File.Writers.UIDs, 700) {
+		t.Errorf("%+v", target.File.Writers)
+	}
 }

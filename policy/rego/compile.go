@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/bundle"
@@ -21,13 +22,13 @@ import (
 // noGrants is the data of a policy that comes without.
 const noGrants = `{"secrets":{"services":{}}}`
 
-// Build compiles a policy. When no module defines the verdict, data.secrets.load.decision, the default rules are added
-// and the data must be grants as [policy.ParseGrants] takes them. Equal sources give equal bundles. Its errors match
-// [ErrSource]; those about Rego name file, line and column.
+// Build compiles a policy. When its modules do not define the verdict, data.secrets.load.decision and may_ask, the
+// default rules are added and the data must be grants as [policy.ParseGrants] takes them. Equal sources give equal
+// bundles. Its errors match [ErrSource]; those about Rego, and those about broken JSON, name file, line and column.
 func Build(ctx context.Context, src Source) (*policy.Bundle, error) {
 	b, err := build(ctx, src)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrSource, err)
+		return nil, fmt.Errorf("%w: %w", ErrSource, positioned(&src, err))
 	}
 	return b, nil
 }
@@ -35,6 +36,17 @@ func Build(ctx context.Context, src Source) (*policy.Bundle, error) {
 // Default compiles the default rules without any grant: nothing may be loaded.
 func Default(ctx context.Context) (*policy.Bundle, error) {
 	return Build(ctx, Source{Name: "default"})
+}
+
+// ReplacesDefaults reports whether a bundle was built from a policy that defines the verdict itself, so that nothing of
+// the default rules holds in it.
+func ReplacesDefaults(b *policy.Bundle) bool {
+	for name := range b.Rego {
+		if strings.HasPrefix(name, defaultDir) {
+			return false
+		}
+	}
+	return true
 }
 
 func build(ctx context.Context, src Source) (*policy.Bundle, error) {
@@ -45,16 +57,23 @@ func build(ctx context.Context, src Source) (*policy.Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
+	own, err := replacesDefaults(modules)
+	if err != nil {
+		return nil, err
+	}
 	sources := maps.Clone(src.Modules)
-	if !definesVerdict(modules) {
+	if !own {
+		if errs := malformedReasons(modules); len(errs) > 0 {
+			return nil, errs
+		}
 		if sources, err = addDefaults(sources, modules); err != nil {
 			return nil, err
 		}
 		if _, err := policy.ParseGrants(src.Data); err != nil {
-			return nil, fmt.Errorf("data.json: %w", err)
+			return nil, dataError(&src, err)
 		}
 	}
-	if err := checkRules(modules); err != nil {
+	if err := checkRules(modules, src.Modules); err != nil {
 		return nil, err
 	}
 	wasm, err := toWasm(ctx, modules)
@@ -66,32 +85,56 @@ func build(ctx context.Context, src Source) (*policy.Bundle, error) {
 		Manifest: policy.NewManifest(src.Name, revision(sources, src.Data)),
 	}
 	if _, err := b.Marshal(); err != nil {
-		return nil, err
+		return nil, dataError(&src, err)
 	}
 	return b, nil
 }
 
-// checkRules compiles the modules the way their author should hear about: strictly, against the input's schema.
-func checkRules(modules map[string]*ast.Module) error {
+// dataError puts the place of broken JSON where an editor looks for it.
+func dataError(src *Source, err error) error {
+	var fault *policy.JSONError
+	switch {
+	case errors.As(err, &fault):
+		return &placedError{fmt.Sprintf("%s:%d:%d: %s", src.place(dataFile), fault.Line, fault.Column, fault.Reason), err}
+	case errors.Is(err, policy.ErrGrants):
+		return fmt.Errorf("%s: %w", src.place(dataFile), err)
+	}
+	return err
+}
+
+// placedError says the same as its cause, with the place in front.
+type placedError struct {
+	text  string
+	cause error
+}
+
+func (e *placedError) Error() string { return e.text }
+func (e *placedError) Unwrap() error { return e.cause }
+
+// checkRules compiles the modules the way their author should hear about: strictly, against the input's schema, and with
+// every rule of theirs in use.
+func checkRules(modules map[string]*ast.Module, own map[string][]byte) error {
 	var errs ast.Errors
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
 		errs = append(errs, misplaced(modules[name])...)
 		errs = append(errs, unavailable(modules[name])...)
 	}
-	if len(errs) > 0 {
-		return positioned(errs)
+	if errs = append(errs, merged(modules, own)...); len(errs) > 0 {
+		return errs
 	}
 	compiler, err := compiler()
 	if err != nil {
 		return err
 	}
 	if compiler.Compile(modules); compiler.Failed() {
-		return positioned(compiler.Errors)
+		return compiler.Errors
 	}
-	for _, name := range []string{"decision", "may_ask"} {
-		if len(compiler.GetRules(ast.MustParseRef("data.secrets.load."+name))) == 0 {
-			return fmt.Errorf("no rule data.secrets.load.%s", name)
-		}
+	errs = unused(compiler, own)
+	if len(modules) > len(own) {
+		errs = append(errs, undefined(compiler, own)...)
+	}
+	if len(errs) > 0 {
+		return errs
 	}
 	return nil
 }
@@ -139,10 +182,10 @@ func toWasm(ctx context.Context, modules map[string]*ast.Module) ([]byte, error)
 
 // revision names the sources by their content.
 func revision(modules map[string][]byte, data []byte) string {
-	h := sha256.New()
+	text := fmt.Appendf(nil, "%q", data)
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
-		fmt.Fprintf(h, "%q %q\n", name, modules[name])
+		text = fmt.Appendf(text, "\n%q %q", name, modules[name])
 	}
-	fmt.Fprintf(h, "%q", data)
-	return hex.EncodeToString(h.Sum(nil)[:8])
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
 }

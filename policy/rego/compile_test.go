@@ -25,11 +25,38 @@ may_ask if input.subject.service == "a"
 decision := {"allow": false, "grants": [], "obligations": {"max_bytes": 0, "min_length": 0, "min_memory": ""}, "reasons": []}
 `
 
+// helped is a module of a site whose denial needs helpers: a rule, a function with an else, and another package.
+const helped = `package secrets.load
+
+import data.secrets.acme
+
+site_reasons contains {"code": "b", "message": spoken(input.action), "severity": "error", "fix": ""} if {
+	in_production
+	acme.strict
+}
+
+in_production if input.context.environment == "production"
+
+spoken(action) := "a key" if {
+	action == "load_key"
+} else := "a secret"
+`
+
+const acme = "package secrets.acme\n\ndefault strict := false\n\nstrict if input.resource.source == \"env\"\n"
+
+// denial is a rule as a site writes it, under a name.
+func denial(name string) string {
+	return name + ` contains {"code": "a", "message": "", "severity": "error", "fix": ""} if input.resource.source == "env"` + "\n"
+}
+
 func TestBadSourcesAreRefused(t *testing.T) {
 	own := func(rule string) map[string][]byte {
 		return map[string][]byte{"own.rego": []byte(ownRules), "site.rego": []byte("package secrets.load\n\n" + rule + "\n")}
 	}
 	module := func(name, source string) map[string][]byte { return map[string][]byte{name: []byte(source)} }
+	reason := func(object string) map[string][]byte {
+		return module("a.rego", "package secrets.load\n\nsite_reasons contains "+object+" if input.action == \"load_key\"\n")
+	}
 	for _, c := range []struct {
 		id, name string
 		src      Source
@@ -51,11 +78,61 @@ func TestBadSourcesAreRefused(t *testing.T) {
 		{"POL-1008", "Rego v0", Source{Modules: module("a.rego", "package secrets.load\n\nmay_ask { true }\n")}, "this is Rego v0"},
 		{"POL-1008", "empty module", Source{Modules: module("a.rego", "")}, "a.rego"},
 		{"POL-1008", "other package", Source{Modules: module("a.rego", "package example\n\nx := 1\n")}, "a.rego:1:1: rego_compile_error: package example"},
-		{"POL-1008", "own verdict without may_ask", Source{Modules: module("a.rego", "package secrets.load\n\ndecision := {}\n")}, "no rule data.secrets.load.may_ask"},
+		{
+			"POL-1008", "own verdict without may_ask",
+			Source{Modules: module("a.rego", "package secrets.load\n\ndecision := {}\n")},
+			"a.rego:3:1: rego_compile_error: decision replaces the default rules, which then lack may_ask; to add denials, add to site_reasons instead",
+		},
+		{
+			"POL-1008", "own may_ask without verdict",
+			Source{Modules: module("a.rego", "package secrets.load\n\nmay_ask if input.api == \"v1\"\n")},
+			"a.rego:3:1: rego_compile_error: may_ask replaces the default rules, which then lack decision",
+		},
+		{"POL-1008", "folder", Source{Dir: "acme/policy", Modules: module("a.rego", "package secrets.load\n\nnonsense\n")}, "acme/policy/a.rego:3:1: rego_parse_error"},
+		{
+			"POL-1008", "misspelt rule",
+			Source{Modules: module("a.rego", "package secrets.load\n\n"+denial("site_reason"))},
+			`a.rego:3:1: rego_compile_error: rule "site_reason" is used by nothing; did you mean site_reasons?`,
+		},
+		{
+			"POL-1008", "another rule",
+			Source{Modules: module("a.rego", "package secrets.load\n\n"+denial("deny"))},
+			`a.rego:3:1: rego_compile_error: rule "deny" is used by nothing; to add denials, add to site_reasons`,
+		},
+		{
+			"POL-1008", "misspelt helper",
+			Source{Modules: module("a.rego", "package secrets.load\n\n"+denial("site_reasons")+"\nin_prodution if input.action == \"\"\n")},
+			`rule "in_prodution" is used by nothing`,
+		},
+		{
+			"POL-1008", "misspelt package",
+			Source{Modules: module("a.rego", "package secrets.loads\n\n"+denial("site_reasons"))},
+			"a.rego:1:1: rego_compile_error: package secrets.loads is used by nothing; did you mean package secrets.load?",
+		},
+		{
+			"POL-1008", "helper that loosens a default rule",
+			Source{Modules: module("a.rego", "package secrets.load\n\n"+denial("site_reasons")+"\nown_uid(12345)\n")},
+			`a.rego:5:1: rego_compile_error: rule "own_uid" belongs to the default rules and would change them`,
+		},
+		{"POL-1008", "misspelt package without rules", Source{Modules: module("a.rego", "package secrets.loads\n")}, "a.rego:1:1: rego_compile_error: package secrets.loads is used by nothing"},
+		{"POL-1008", "denials beside an own verdict", Source{Modules: own(denial("site_reasons"))}, `site.rego:3:1: rego_compile_error: rule "site_reasons" is used by nothing`},
+		{"POL-1008", "a rule used by itself only", Source{Modules: own("a if b\n\nb if {\n\tinput.api == \"v1\"\n}\n")}, `site.rego:3:1: rego_compile_error: rule "a" is used by nothing`},
+		{"POL-1008", "reference to another package", Source{Modules: module("a.rego", helped)}, "a.rego:7:2: rego_compile_error: data.secrets.acme.strict is defined by nothing"},
+		{"POL-1008", "a test among the rules", Source{Modules: module("a.rego", "package secrets.load\n\ntest_a if input.api == \"v1\"\n")}, "_test.rego"},
+		{
+			"POL-1008", "reason with a foreign member",
+			Source{Modules: reason(`{"code": "a", "message": "", "severity": "error", "fix": "", "why": ""}`)},
+			`a.rego:3:84: rego_compile_error: a reason has no member "why"; its members are code, fix, message, severity`,
+		},
+		{"POL-1008", "reason without a fix", Source{Modules: reason(`{"code": "a", "message": "", "severity": "error"}`)}, `a.rego:3:23: rego_compile_error: a reason needs the member "fix"`},
+		{"POL-1008", "reason of a bad severity", Source{Modules: reason(`{"code": "a", "message": input.action, "severity": "fatal", "fix": ""}`)}, "the severity of a reason is error, warning or note"},
+		{"POL-1008", "reason of a bad code", Source{Modules: reason(`{"code": "In-Prod", "message": "", "severity": "error", "fix": ""}`)}, "the code of a reason is 1 to 64 of a-z, 0-9 and _"},
+		{"POL-1008", "reason with a number", Source{Modules: reason(`{"code": "a", "message": 1, "severity": "error", "fix": ""}`)}, "the message of a reason is a string"},
+		{"POL-1004", "broken grants", Source{Dir: "acme", Data: []byte("{\"secrets\": {\n\t\"services\": {}\n\t]}\n}")}, "acme/data.json:3:2: invalid character ']' after object key:value pair"},
 		{"POL-1008", "name of a default module", Source{Modules: module("default/load.rego", "package secrets.load\n")}, "belongs to the default rules"},
-		{"POL-1004", "bad grants", Source{Data: []byte(`{"secrets":{"services":{"a":[{"id":"x"}]}}}`)}, `data.json: invalid grants: service "a": grant "x": field "actions" is missing`},
-		{"POL-1005", "data that is no object", Source{Modules: module("own.rego", ownRules), Data: []byte(`[]`)}, "data.json: not a JSON object"},
-		{"POL-1005", "repeated data", Source{Modules: module("own.rego", ownRules), Data: []byte(`{"a":1,"a":2}`)}, `duplicate member "a"`},
+		{"POL-1004", "bad grants", Source{Data: []byte(`{"secrets":{"services":{"a":[{"id":"x"}]}}}`)}, `data.json: invalid grants: service "a": grant "x": field "source" is missing`},
+		{"POL-1005", "data that is no object", Source{Modules: module("own.rego", ownRules), Data: []byte(`[]`)}, "data.json:1:1: not a JSON object"},
+		{"POL-1005", "repeated data", Source{Modules: module("own.rego", ownRules), Data: []byte(`{"a":1,"a":2}`)}, `data.json:1:8: duplicate member "a"`},
 		{"POL-1005", "path out of the bundle", Source{Modules: module("../own.rego", ownRules)}, "leads out of the bundle"},
 	} {
 		t.Run(c.id+"/"+c.name, func(t *testing.T) {
@@ -68,6 +145,20 @@ func TestBadSourcesAreRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestHelpersOfASiteAreUsed(t *testing.T) {
+	t.Run("POL-1008", func(t *testing.T) {
+		b := open(t, Source{Modules: map[string][]byte{
+			"a.rego": []byte(helped), "acme/acme.rego": []byte(acme), "note.rego": []byte("# Nothing yet.\npackage secrets.load\n"),
+		}})
+		if ReplacesDefaults(b) {
+			t.Error("a site's denials are taken for rules of its own")
+		}
+		if b := open(t, Source{Modules: map[string][]byte{"own.rego": []byte(ownRules)}}); !ReplacesDefaults(b) {
+			t.Error("a policy with a verdict of its own is taken for the default one")
+		}
+	})
 }
 
 func TestBadGrantsMatchTheirSentinel(t *testing.T) {
@@ -87,7 +178,7 @@ func TestNothingRewritesTheWasm(t *testing.T) {
 func TestBuildsAreReproducible(t *testing.T) {
 	t.Run("POL-1006", func(t *testing.T) {
 		src := Source{Name: "n", Data: []byte(testGrants), Modules: map[string][]byte{
-			"b.rego": []byte("package secrets.load\n\nb := 1\n"), "a.rego": []byte("package secrets.load\n\na := 1\n"),
+			"b.rego": []byte("package secrets.load\n\n" + denial("site_reasons")), "a.rego": []byte(helped), "c.rego": []byte(acme),
 		}}
 		first := archive(t, src)
 		for range 5 {
@@ -149,7 +240,7 @@ func open(t *testing.T, src Source) *policy.Bundle {
 }
 
 func TestBundleSaysWhatItIs(t *testing.T) {
-	src := Source{Name: "acme", Data: []byte(testGrants), Modules: map[string][]byte{"site/a.rego": []byte("package secrets.load\n\na := 1\n")}}
+	src := Source{Name: "acme", Data: []byte(testGrants), Modules: map[string][]byte{"site/a.rego": []byte(helped), "site/c.rego": []byte(acme)}}
 	b := open(t, src)
 	t.Run("POL-1005", func(t *testing.T) {
 		if b.Manifest.Metadata != (policy.Metadata{API: "v1", Name: "acme"}) || !slices.Equal(b.Manifest.Roots, []string{"secrets"}) {
@@ -213,8 +304,8 @@ func TestStockBundleIsRead(t *testing.T) {
 func TestReadDir(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "data.json", testGrants)
-	write(t, dir, "site.rego", "package secrets.load\n\na := 1\n")
-	write(t, dir, "sub/more.rego", "package secrets.load\n\nb := 1\n")
+	write(t, dir, "site.rego", "package secrets.load\n\n"+denial("site_reasons"))
+	write(t, dir, "sub/more.rego", "package secrets.load\n\n"+denial("site_reasons"))
 	write(t, dir, "site_test.rego", "package secrets.load_test\n\ntest_a if false\n")
 	write(t, dir, ".git/x.rego", "not Rego")
 	write(t, dir, "README.md", "# about")

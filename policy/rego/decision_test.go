@@ -61,6 +61,12 @@ var violations = []struct {
 	{"SEC-SECRET-020", "origin a socket", "rollout", changes{"resource.origin_file.type": "socket"}, "origin_not_regular"},
 	{"SEC-SECRET-020", "origin hard-linked", "rollout", changes{"resource.origin_file.nlink": 2.0}, "origin_hard_linked"},
 	{"SEC-SECRET-020", "origin of a stranger", "rollout", changes{"resource.origin_file.owner_is_root": false}, "origin_foreign_owner"},
+	{
+		"SEC-SECRET-020", "origin of the service", "rollout",
+		changes{"resource.origin_file.owner_is_root": false, "resource.origin_file.owner_is_me": true},
+		"origin_foreign_owner",
+	},
+	{"SEC-SECRET-020", "origin that the service can replace", "rollout", changes{"resource.origin_file.writers.uids": []any{0.0, 1001.0}}, "origin_writable_by_others"},
 	{"SM-SEC-5004", "origin in a shared directory", "rollout", changes{"resource.origin_file.writers.gids": []any{3.0}}, "origin_writable_by_others"},
 	{"SEC-SECRET-020", "origin too large", "rollout", changes{"resource.origin_file.size": 1048577.0}, "origin_too_large"},
 	{"SM-SEC-5005", "origin a symlink", "rollout", changes{"resource.origin_file.final_symlink": true}, "origin_symlink_not_granted"},
@@ -168,5 +174,50 @@ site_reasons contains {"code": "site_host", "message": "not on this host", "seve
 	elsewhere := violating(t, "file", changes{"context.host": "h2"})
 	if got, _, _ := r.decide(t, elsewhere); !got.Allow {
 		t.Errorf("decided %+v elsewhere, want an allow", got)
+	}
+}
+
+// TestTextsFitTheHostsBound: a message or a fix of more than 1024 bytes is no well-formed decision for the host, so the
+// refusal would lose its reasons.
+func TestTextsFitTheHostsBound(t *testing.T) {
+	r := defaultRules(t, testGrants)
+	wide, quotes := "/"+strings.Repeat("\U0001d538", 4000), "/"+strings.Repeat("'", 4000)
+	many := make([]any, 2000)
+	for i := range many {
+		many[i] = 4_000_000_000.0 + float64(i)
+	}
+	for _, long := range []string{wide, quotes, wide[:1+4*179], quotes[:180], wide[:1+4*99], quotes[:100]} {
+		for _, base := range []string{"file", "rollout"} {
+			in := requests(t)[base]
+			for _, path := range []string{"resource.resolved", "resource.origin", "context.memory"} {
+				set(in, path, long)
+			}
+			for _, name := range []string{"type", "mode_octal", "filesystem", "nlink", "size", "uid", "owner_is_root", "owner_is_me"} {
+				set(in, "resource.file."+name, long)
+				set(in, "resource.origin_file."+name, long)
+			}
+			for _, list := range []string{"readers", "writers"} {
+				set(in, "resource.file."+list+".uids", many)
+				set(in, "resource.origin_file."+list+".gids", many)
+			}
+			fits(t, r, in, 7)
+			set(in, "resource.path", long)
+			set(in, "resource.name", long)
+			set(in, "subject.service", long)
+			fits(t, r, in, 1)
+		}
+	}
+}
+
+func fits(t *testing.T, r rules, in map[string]any, least int) {
+	t.Helper()
+	got, _, _ := r.decide(t, in)
+	if got.Allow || len(got.Reasons) < least {
+		t.Fatalf("decided %+v, want %d reasons", got, least)
+	}
+	for _, why := range got.Reasons {
+		if len(why.Message) > 1024 || len(why.Fix) > 1024 {
+			t.Errorf("%s: a message of %d and a fix of %d bytes", why.Code, len(why.Message), len(why.Fix))
+		}
 	}
 }

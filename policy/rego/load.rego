@@ -175,9 +175,12 @@ origin_accepted(_) if input.resource.source == "env"
 
 origin_accepted(_) if input.resource.origin_file.type == ""
 
+# systemd copies the origin as root: a service that could replace it could have any file copied.
 origin_accepted(grant) if {
 	file := input.resource.origin_file
 	sound(file, grant)
+	file.owner_is_root == true
+	root_alone(file.writers.uids)
 	file.acl == false
 	mode_closed(file, grant)
 }
@@ -207,6 +210,11 @@ writers_closed(file) if {
 own_uids(uids) if {
 	is_array(uids)
 	every uid in uids { own_uid(uid) }
+}
+
+root_alone(uids) if {
+	is_array(uids)
+	every uid in uids { uid == 0 }
 }
 
 own_uid(0)
@@ -261,9 +269,9 @@ max_bytes(grant) := min([hard_limit, grant.max_bytes])
 
 max_bytes(grant) := hard_limit if not grant.max_bytes
 
-hard_limit := 1024 if input.action == "load_key"
+default hard_limit := 1048576
 
-else := 1048576
+hard_limit := 1024 if input.action == "load_key"
 
 final_link_granted(file, _) if file.final_symlink == false
 

@@ -509,6 +509,13 @@ test_the_fix_can_be_pasted_into_a_shell if {
 	fix_of(with_file({"owner_is_me": false, "uid": 7}), "foreign_owner") == "chown 1001 '/etc/llorch/secrets/api-token'"
 }
 
+test_a_file_of_root_is_handed_over_when_it_is_closed if {
+	of_root := change(with_mode("0644", 4, 4), {"resource": {"file": {"uid": 0, "owner_is_root": true, "owner_is_me": false}}})
+	path := "'/etc/llorch/secrets/api-token'"
+	fix_of(of_root, "mode_too_open") == concat("", ["chmod 0600 ", path, " && chown 1001 ", path])
+	fix_of(with_origin({"other_bits": 4}), "origin_mode_too_open") == concat("", ["chmod 0600 ", path])
+}
+
 test_the_message_has_the_fact if {
 	reason := judge(with_mode("0644", 4, 4)).reasons[0]
 	reason.message == "mode 0644 gives group or others access to the file"

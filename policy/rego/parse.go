@@ -39,33 +39,56 @@ func parse(sources map[string][]byte) (map[string]*ast.Module, error) {
 func parseModule(name, source string) (*ast.Module, error) {
 	module, err := ast.ParseModuleWithOpts(name, source, options(ast.RegoV1))
 	if err == nil && module == nil {
-		return nil, fmt.Errorf("%s: no Rego in it", name)
+		return nil, ast.Errors{ast.NewError(ast.ParseErr, ast.NewLocation(nil, name, 1, 1), "no Rego in it")}
 	}
 	if err == nil {
 		return module, nil
 	}
 	if _, v0 := ast.ParseModuleWithOpts(name, source, options(ast.RegoV0)); v0 == nil {
-		err = fmt.Errorf("%w\nthis is Rego v0; rewrite it as v1, for example with: opa fmt --write --v0-v1", positioned(err))
-		return nil, err
+		return nil, &oldRego{err}
 	}
-	return nil, positioned(err)
+	return nil, err
 }
+
+// oldRego is the error about a module in the language of OPA 0.x.
+type oldRego struct{ error }
+
+func (e *oldRego) Unwrap() error { return e.error }
 
 func options(version ast.RegoVersion) ast.ParserOptions {
 	return ast.ParserOptions{RegoVersion: version}
 }
 
-// definesVerdict tells whether a policy brings its own rules or relies on the default ones.
-func definesVerdict(modules map[string]*ast.Module) bool {
-	verdict := ast.MustParseRef("data.secrets.load.decision")
-	for _, module := range modules {
-		for _, rule := range module.Rules {
-			if rule.Ref().GroundPrefix().HasPrefix(verdict) {
-				return true
+// replacesDefaults tells whether a policy brings its own rules or relies on the default ones. One that defines only a
+// part of the verdict is refused: the rest would be missing, or would be what it never meant to change.
+func replacesDefaults(modules map[string]*ast.Module) (bool, error) {
+	decision, mayAsk := defining(modules, "decision"), defining(modules, "may_ask")
+	switch {
+	case decision != nil && mayAsk != nil:
+		return true, nil
+	case decision != nil:
+		return false, halfVerdict(decision, "decision", "may_ask")
+	case mayAsk != nil:
+		return false, halfVerdict(mayAsk, "may_ask", "decision")
+	}
+	return false, nil
+}
+
+// defining finds the first rule of package secrets.load with a name.
+func defining(modules map[string]*ast.Module, name string) *ast.Rule {
+	for _, file := range slices.Sorted(maps.Keys(modules)) {
+		for _, rule := range modules[file].Rules {
+			if rule.Ref().GroundPrefix().HasPrefix(ast.MustParseRef("data.secrets.load." + name)) {
+				return rule
 			}
 		}
 	}
-	return false
+	return nil
+}
+
+func halfVerdict(rule *ast.Rule, has, lacks string) error {
+	return ast.Errors{ast.NewError(ast.CompileErr, rule.Location,
+		"%s replaces the default rules, which then lack %s; to add denials, add to %s instead", has, lacks, siteReasons)}
 }
 
 // addDefaults adds the default rules to modules and returns sources with theirs.
@@ -101,8 +124,8 @@ func misplaced(module *ast.Module) ast.Errors {
 		strings.TrimPrefix(module.Package.Path.String(), "data."))}
 }
 
-// positioned words OPA's errors with the column, which OPA itself leaves out.
-func positioned(err error) error {
+// positioned words OPA's errors with the folder, which OPA does not know, and the column, which OPA itself leaves out.
+func positioned(src *Source, err error) error {
 	var list ast.Errors
 	if !errors.As(err, &list) {
 		return err
@@ -111,7 +134,7 @@ func positioned(err error) error {
 	for _, e := range list {
 		line := e.Code + ": " + e.Message
 		if e.Location != nil {
-			line = fmt.Sprintf("%s:%d:%d: %s", e.Location.File, e.Location.Row, e.Location.Col, line)
+			line = fmt.Sprintf("%s:%d:%d: %s", src.place(e.Location.File), e.Location.Row, e.Location.Col, line)
 		}
 		if e.Details != nil {
 			line += "\n\t" + strings.Join(e.Details.Lines(), "\n\t")
@@ -119,5 +142,9 @@ func positioned(err error) error {
 		lines = append(lines, line)
 	}
 	slices.Sort(lines)
+	var old *oldRego
+	if errors.As(err, &old) {
+		lines = append(lines, "this is Rego v0; rewrite it as v1, for example with: opa fmt --write --v0-v1")
+	}
 	return errors.New(strings.Join(lines, "\n"))
 }

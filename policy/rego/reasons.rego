@@ -54,7 +54,7 @@ objections contains refusal("origin_outside_grant", message, fix) if {
 objections contains refusal("weak_memory", message, fix) if {
 	some grant in asked
 	not memory_suffices(grant)
-	message := concat("", ["secrets would lie in ", the_memory, " memory, grant ", quoted(grant.id), " asks for ", grant.min_memory])
+	message := concat("", ["secrets would lie in ", text(the_memory), " memory, grant ", quoted(grant.id), " asks for ", grant.min_memory])
 	fix := "raise LimitMEMLOCK= of the service; for memfd_secret, let its system call filter and the kernel allow it"
 }
 
@@ -76,8 +76,8 @@ objections contains refusal(concat("", [place.prefix, "hard_linked"]), message, 
 
 objections contains refusal(concat("", [place.prefix, "foreign_owner"]), message, fix) if {
 	some place in judged
-	not owner_trusted(place.file)
-	message := concat("", [place.what, " belongs neither to root nor to the service; its uid: ", fact(place, "uid")])
+	not owner_fits(place)
+	message := concat("", [place.what, place.foreign, "; its uid: ", fact(place, "uid")])
 	fix := concat(" ", ["chown", place.owner, shell(place.path)])
 }
 
@@ -111,7 +111,7 @@ objections contains refusal("readable_by_others", message, fix) if {
 
 objections contains refusal(concat("", [place.prefix, "writable_by_others"]), message, fix) if {
 	some place in judged
-	not writers_closed(place.file)
+	not writers_fit(place)
 	writers := strangers(object.get(place.file, "writers", {}))
 	message := concat("", ["others than root and the service can change or replace ", place.what, ": ", writers])
 	fix := concat("", ["chmod go-w ", shell(place.path), " and the directories above it, and check their owners"])
@@ -143,11 +143,29 @@ objections contains refusal(concat("", [place.prefix, "filesystem_not_trusted"])
 	fix := concat("", ["move it to a local file system", unless_relaxed(kind, grant)])
 }
 
+owner_fits(place) if {
+	place.prefix == ""
+	owner_trusted(place.file)
+}
+
+owner_fits(place) if place.file.owner_is_root == true
+
+writers_fit(place) if {
+	writers_closed(place.file)
+	place.prefix == ""
+}
+
+writers_fit(place) if {
+	writers_closed(place.file)
+	root_alone(place.file.writers.uids)
+}
+
 judged contains {
 	"prefix": "",
 	"what": "the file",
 	"path": the_resolved,
 	"owner": own_uid_shown,
+	"foreign": " belongs neither to root nor to the service",
 	"by_mode": true,
 	"file": file_facts,
 } if {
@@ -160,6 +178,7 @@ judged contains {
 	"what": "the credential",
 	"path": the_resolved,
 	"owner": "root",
+	"foreign": " belongs neither to root nor to the service",
 	"by_mode": false,
 	"file": file_facts,
 } if {
@@ -172,6 +191,7 @@ judged contains {
 	"what": "the origin of the credential",
 	"path": the_origin,
 	"owner": "root",
+	"foreign": " does not belong to root",
 	"by_mode": true,
 	"file": origin_facts,
 } if {

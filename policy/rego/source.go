@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 )
 
@@ -18,9 +19,13 @@ const (
 	maxDataBytes   = 64 << 20
 )
 
+// dataFile is the file of a policy folder that is not Rego.
+const dataFile = "data.json"
+
 // Source is a policy before compilation.
 type Source struct {
 	Name    string            // goes into the manifest; may be empty
+	Dir     string            // the folder that errors name in front of a file; may be empty, and is not part of the bundle
 	Modules map[string][]byte // Rego by path, with forward slashes
 	Data    []byte            // a JSON object; nil stands for no services
 }
@@ -28,7 +33,7 @@ type Source struct {
 // ReadDir reads a policy folder: every *.rego but the tests in it and beneath it, and data.json at its top. Hidden
 // folders are left out, other files are ignored, and a data file that would not be read is an error.
 func ReadDir(dir string) (Source, error) {
-	src := Source{Modules: map[string][]byte{}}
+	src := Source{Dir: dir, Modules: map[string][]byte{}}
 	tree := os.DirFS(dir)
 	err := fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -45,6 +50,14 @@ func ReadDir(dir string) (Source, error) {
 	return src, nil
 }
 
+// place names a file of the source in an error. The default rules lie in no folder.
+func (src *Source) place(name string) string {
+	if _, own := src.Modules[name]; !own && name != dataFile || src.Dir == "" {
+		return name
+	}
+	return filepath.ToSlash(filepath.Join(src.Dir, name))
+}
+
 // add takes one entry of a policy folder into the source.
 func (src *Source) add(tree fs.FS, name string, entry fs.DirEntry) (err error) {
 	base := path.Base(name)
@@ -53,9 +66,9 @@ func (src *Source) add(tree fs.FS, name string, entry fs.DirEntry) (err error) {
 		return fs.SkipDir
 	case entry.IsDir(), strings.HasSuffix(base, "_test.rego"):
 		return nil
-	case name == "data.json":
+	case name == dataFile:
 		src.Data, err = readFile(tree, name, maxDataBytes)
-	case base == "data.json", base == "data.yaml", base == "data.yml":
+	case base == dataFile, base == "data.yaml", base == "data.yml":
 		err = fmt.Errorf("%s: data belongs in data.json at the top of the folder", name)
 	case strings.HasSuffix(base, ".rego"):
 		src.Modules[name], err = readFile(tree, name, maxModuleBytes)

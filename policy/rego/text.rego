@@ -6,11 +6,13 @@ refusal(code, message, fix) := {"code": code, "message": message, "severity": "e
 # A fact as text.
 fact(place, name) := text(object.get(place.file, name, null))
 
-# The host bounds a message and a fix to 1024 bytes each. Cut like this, two texts of four bytes a character and the words
-# around them fit.
-longest := 100
+# The host bounds a message and a fix to 1024 bytes each, and a character can have four. So a text has at most one path,
+# or two short ones, beside words and names that are cut.
+longest_path := 180
 
-text(value) := substring(value, 0, longest) if {
+longest_text := 100
+
+text(value) := substring(value, 0, longest_text) if {
 	is_string(value)
 } else := format_int(value, 10) if {
 	is_number(value)
@@ -21,17 +23,20 @@ quoted(value) := concat("", ["\"", text(value), "\""])
 # A path to be used is whole or not there: a command on a part of it would be for another file.
 shell(value) := concat("", ["'", replace(value, "'", `'\''`), "'"]) if {
 	is_string(value)
-	count(value) <= longest
+	count(value) <= longest_path
 } else := "THE_PATH"
 
-member(value) := quoted(value) if {
+member(value) := concat("", ["\"", value, "\""]) if {
 	is_string(value)
-	count(value) <= longest
+	count(value) <= longest_path
 } else := "the path"
 
 # Who has an access besides root and the service.
 strangers(principals) := substring(concat(", ", sort(names)), 0, 500) if {
-	names := ({"everyone" | principals.everyone == true} | {concat(" ", ["uid", text(uid)]) | some uid in principals.uids; not own_uid(uid)}) | {concat(" ", ["gid", text(gid)]) | some gid in principals.gids}
+	all := {"everyone" | principals.everyone == true}
+	users := {concat(" ", ["uid", text(uid)]) | some uid in principals.uids; not own_uid(uid)}
+	groups := {concat(" ", ["gid", text(gid)]) | some gid in principals.gids}
+	names := (all | users) | groups
 	count(names) > 0
 } else := "unknown"
 
@@ -39,6 +44,7 @@ strangers(principals) := substring(concat(", ", sort(names)), 0, 500) if {
 hand_over(place) := concat(" ", [" && chown", place.owner, shell(place.path)]) if {
 	input.resource.source == "file"
 	place.file.owner_is_me == false
+	count(place.path) <= longest_text
 } else := ""
 
 # The host calls a file system unknown that it has no name for; no grant can trust that one.
@@ -57,43 +63,43 @@ the_reference := concat(" ", ["file", shell(the_path)]) if {
 	input.resource.source == "env"
 } else := "an unknown source"
 
-the_service := input.subject.service if is_string(input.subject.service)
+default the_service := "unknown"
 
-else := "unknown"
+the_service := substring(input.subject.service, 0, 50) if is_string(input.subject.service)
 
 own_uid_shown := format_int(input.subject.uid, 10) if {
 	is_number(input.subject.uid)
 	input.subject.uid >= 0
 } else := "root"
 
+default the_action := "unknown"
+
 the_action := input.action if known_action(input.action)
 
-else := "unknown"
+default the_path := "unknown"
 
 the_path := input.resource.path if is_string(input.resource.path)
 
-else := "unknown"
+default the_resolved := "unknown"
 
 the_resolved := input.resource.resolved if is_string(input.resource.resolved)
 
-else := "unknown"
+default the_name := "unknown"
 
 the_name := input.resource.name if is_string(input.resource.name)
 
-else := "unknown"
+default the_origin := "unknown"
 
 the_origin := input.resource.origin if is_string(input.resource.origin)
 
-else := "unknown"
+default the_memory := "unknown"
 
 the_memory := input.context.memory if is_string(input.context.memory)
 
-else := "unknown"
+default file_facts := {}
 
 file_facts := input.resource.file if is_object(input.resource.file)
 
-else := {}
+default origin_facts := {}
 
 origin_facts := input.resource.origin_file if is_object(input.resource.origin_file)
-
-else := {}

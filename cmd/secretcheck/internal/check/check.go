@@ -2,7 +2,10 @@ package check
 
 import (
 	"context"
+	"io/fs"
+	"slices"
 	"sort"
+	"strings"
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
 	"github.com/llorch/secrets-management/policy"
@@ -24,17 +27,28 @@ type Seen struct {
 // Host answers questions about the machine that the services will run on.
 type Host interface {
 	// See looks at a file as the user self would find it. The error matches fs.ErrNotExist or fs.ErrPermission where
-	// that is what it means.
+	// that is what it means, and a *DanglingError where a symbolic link is why nothing is there.
 	See(path string, self int64) (Seen, error)
 
 	// UID looks an account up.
 	UID(user string) (uid int64, ok bool, err error)
 }
 
+// DanglingError says that a symbolic link leads out of the host's root, or to nothing. It matches fs.ErrNotExist.
+type DanglingError struct {
+	Link string // the path of the link, seen from the root
+}
+
+func (e *DanglingError) Error() string { return "the symbolic link " + e.Link + " leads to nothing" }
+
+// Is matches fs.ErrNotExist.
+func (e *DanglingError) Is(target error) bool { return target == fs.ErrNotExist }
+
 // Config is what a check judges with.
 type Config struct {
 	Policy       Decider
 	Host         Host   // nil: nothing on the host is looked at
+	Root         string // the folder that stands for the host's root; empty when it is this machine's own
 	RequireFacts bool   // a load whose facts are unchecked is not called allowed
 	Environment  string // context.environment of the requests
 }
@@ -44,6 +58,8 @@ type Input struct {
 	Descriptors int
 	Loads       []descriptor.Load
 	Findings    []descriptor.Finding
+	Silent      []string      // descriptors that are in order and load nothing
+	Files       []fs.FileInfo // what was read
 }
 
 // Run judges every load. It does not stop at the first bad one: a report that names everything is fixed in one go.
@@ -54,11 +70,31 @@ func Run(ctx context.Context, cfg Config, in Input) Result {
 		c.report(f)
 	}
 	for _, l := range in.Loads {
-		c.add(l, c.judge(ctx, l))
+		j := c.judge(ctx, l)
+		if j.looked {
+			c.inRoot(j.reasons)
+		}
+		c.add(l, j)
 	}
 	c.result.Summary.Descriptors = in.Descriptors
+	c.result.Silent, c.result.Rooted = slices.Sorted(slices.Values(in.Silent)), cfg.Host != nil
 	c.order()
 	return c.result
+}
+
+// inRoot says in every fix which tree it is about: who pastes a command must not change this machine's own file.
+func (c *checker) inRoot(reasons []Reason) {
+	for i := range reasons {
+		reasons[i].Fix = c.within(reasons[i].Fix)
+	}
+}
+
+func (c *checker) within(fix string) string {
+	note := bounded(" (inside " + c.cfg.Root + ")")
+	if c.cfg.Root == "" || fix == "" || strings.HasSuffix(fix, note) {
+		return fix
+	}
+	return fix + note
 }
 
 type checker struct {
@@ -76,6 +112,7 @@ type judgement struct {
 	grants  []string
 
 	minLength int64 // what the loader will demand
+	looked    bool  // the host's files were looked at
 }
 
 // add counts a load and turns its reasons into findings.

@@ -167,21 +167,25 @@ func TestCHK1006LinksAreJudgedTwice(t *testing.T) {
 // Evidence for CHK-1026.
 func TestCHK1026HostFaults(t *testing.T) {
 	for _, c := range []struct {
-		err     error
-		verdict Verdict
-		rule    string
+		err           error
+		rule, message string
 	}{
-		{fs.ErrNotExist, Denied, RuleMissingSource},
-		{fs.ErrPermission, Undecided, RuleUnseen},
-		{errors.New("too many symbolic links"), Denied, RuleUnwalkable},
+		{fs.ErrNotExist, RuleMissingSource, "does not exist"},
+		{&DanglingError{Link: "/o"}, RuleMissingSource, "the symbolic link /o leads out of the root or to nothing"},
+		{fs.ErrPermission, RuleUnseen, "no permission"},
+		{errors.New("too many symbolic links"), RuleUnwalkable, "cannot be reached"},
 	} {
-		p := &rules{may: []policy.Action{policy.LoadSecret}}
+		p := &rules{may: []policy.Action{policy.LoadSecret}, reasons: []policy.Reason{{Code: "site", Message: "m", Severity: policy.SeverityError}}}
 		r := run(p, &tree{err: fmt.Errorf("walk: %w", c.err)}, credential())
 		l := r.Loads[0]
-		if l.Verdict != c.verdict || len(l.Reasons) != 1 || l.Reasons[0].Code != c.rule || len(p.asked) != 0 {
+		if l.Verdict != Denied || len(l.Reasons) != 2 || l.Reasons[0].Code != "site" || l.Reasons[1].Code != c.rule ||
+			!strings.Contains(l.Reasons[1].Message, c.message) {
 			t.Errorf("%v: %+v", c.err, l)
 		}
-		if len(r.Findings) != 1 || r.Findings[0].Rule != c.rule || r.Findings[0].Line != 2 {
+		if len(p.asked) != 1 || p.asked[0].Resource.Facts != policy.FactsUnchecked || p.asked[0].Resource.OriginFile.Type != "" {
+			t.Errorf("%v: asked %+v", c.err, p.asked)
+		}
+		if len(r.Findings) != 2 || r.Findings[1].Rule != c.rule || r.Findings[1].Line != 2 {
 			t.Errorf("%v: findings %+v", c.err, r.Findings)
 		}
 	}
@@ -192,8 +196,28 @@ func TestCHK1026OddSources(t *testing.T) {
 	for kind, rule := range map[string]string{"directory": RuleDirectorySource, "socket": RuleSocketSource} {
 		p := &rules{may: []policy.Action{policy.LoadSecret}}
 		h := &tree{files: map[string]Seen{"/o": {Resolved: "/o", File: policy.File{Type: kind}}}}
-		if l := run(p, h, credential()).Loads[0]; l.Verdict != Undecided || l.Reasons[0].Code != rule {
-			t.Errorf("%s: %+v", kind, l)
+		l := run(p, h, credential()).Loads[0]
+		if l.Verdict != Denied || l.Reasons[0].Code != rule || len(p.asked) != 1 || p.asked[0].Resource.Facts != policy.FactsUnchecked {
+			t.Errorf("%s: %+v, asked %+v", kind, l, p.asked)
+		}
+	}
+}
+
+// Evidence for CHK-1004.
+func TestCHK1004FixesNameTheRoot(t *testing.T) {
+	reasons := []policy.Reason{{Code: "c", Message: "m", Severity: policy.SeverityError, Fix: "chmod 0600 '/o'"}, {Code: "d", Message: "m"}}
+	for _, c := range []struct {
+		root, want string
+		may        []policy.Action
+	}{
+		{"srv/image", "chmod 0600 '/o' (inside srv/image)", []policy.Action{policy.LoadSecret}},
+		{"", "chmod 0600 '/o'", []policy.Action{policy.LoadSecret}},
+		{"srv/image", "chmod 0600 '/o'", nil}, // what may not be asked for is not looked at
+	} {
+		p := &rules{may: c.may, reasons: reasons}
+		r := Run(context.Background(), Config{Policy: p, Host: &tree{files: file("/o")}, Root: c.root}, Input{Loads: []descriptor.Load{credential()}})
+		if got := r.Loads[0].Reasons; got[0].Fix != c.want || got[1].Fix != "" || r.Findings[0].Fix != c.want {
+			t.Errorf("root %q: %+v", c.root, got)
 		}
 	}
 }

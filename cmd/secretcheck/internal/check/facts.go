@@ -1,6 +1,7 @@
 package check
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -79,13 +80,13 @@ func (c *checker) lookUpUser(l *descriptor.Load, j *judgement) {
 	}
 	j.add(Reason{
 		Code: RuleUnknownUser, Message: message, Severity: policy.SeverityWarning,
-		Fix: "create the account, or correct User=",
+		Fix: c.within("create the account, or correct User="),
 	})
 }
 
 // addFacts fills in what the host shows. It returns the real path of a credential's origin, and reports whether what
 // was seen settles the load already.
-func (c *checker) addFacts(l descriptor.Load, req *policy.Request, j *judgement) (real string, settled bool) {
+func (c *checker) addFacts(ctx context.Context, l descriptor.Load, req *policy.Request, j *judgement) (real string, settled bool) {
 	r := &req.Resource
 	path, self := l.Path, l.UID
 	if l.Source == policy.SourceCredential {
@@ -96,11 +97,13 @@ func (c *checker) addFacts(l descriptor.Load, req *policy.Request, j *judgement)
 		return "", false
 	}
 	seen, err := c.cfg.Host.See(path, self)
+	j.looked = true
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && l.Default:
 		j.origin, r.Origin, r.Facts = descriptor.OriginInline, descriptor.OriginInline, policy.FactsPredicted
 		return "", false
 	case err != nil:
+		c.onNameAlone(ctx, req, j)
 		j.unseen(err)
 		return "", true
 	case l.Source == policy.SourceFile:
@@ -108,11 +111,20 @@ func (c *checker) addFacts(l descriptor.Load, req *policy.Request, j *judgement)
 		return "", false
 	}
 	if reason, ok := odd(seen.File.Type); ok {
+		c.onNameAlone(ctx, req, j)
 		j.add(reason)
 		return "", true
 	}
 	r.Facts, r.OriginFile, r.File.Size = policy.FactsPredicted, seen.File, max(seen.File.Size, 1)
 	return seen.Resolved, false
+}
+
+// onNameAlone asks the policy about a load whose file cannot be judged: what it refuses whatever the file is like is not
+// left for the next check to find. An allow on the name alone is none.
+func (c *checker) onNameAlone(ctx context.Context, req *policy.Request, j *judgement) {
+	if c.decide(ctx, req, j); j.verdict == Allowed {
+		j.verdict = Undecided
+	}
 }
 
 // odd tells of the kinds of source that systemd accepts and that no single load can stand for.
@@ -136,13 +148,21 @@ func odd(kind string) (Reason, bool) {
 
 // unseen settles a load whose file could not be looked at.
 func (j *judgement) unseen(err error) {
+	var dangling *DanglingError
 	switch {
+	case errors.As(err, &dangling):
+		j.verdict = Denied
+		j.add(Reason{
+			Code: RuleMissingSource, Severity: policy.SeverityError,
+			Message: bounded("the symbolic link " + dangling.Link + " leads out of the root or to nothing: the service would not get the source"),
+			Fix:     "put the secret itself there with mode 0600, owned by root, or let the link lead to it inside the root",
+		})
 	case errors.Is(err, fs.ErrNotExist):
 		j.verdict = Denied
 		j.add(Reason{
 			Code: RuleMissingSource, Severity: policy.SeverityError,
 			Message: "the source does not exist: the service would not get it",
-			Fix:     "put the secret there with mode 0600, owned by root; a symbolic link must not lead out of the root",
+			Fix:     "put the secret there with mode 0600, owned by root",
 		})
 	case errors.Is(err, fs.ErrPermission):
 		j.add(Reason{

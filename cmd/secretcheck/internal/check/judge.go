@@ -33,7 +33,7 @@ func (c *checker) judge(ctx context.Context, l descriptor.Load) judgement {
 	if l.Doubt != nil {
 		return j.because(doubt(l.Doubt))
 	}
-	real, settled := c.addFacts(l, req, &j)
+	real, settled := c.addFacts(ctx, l, req, &j)
 	if settled {
 		return j
 	}

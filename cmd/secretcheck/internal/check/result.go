@@ -22,6 +22,9 @@ type Result struct {
 	// EngineFailed says that the policy engine could not judge a load; BadInput, that a descriptor could not be read.
 	EngineFailed bool `json:"-"`
 	BadInput     bool `json:"-"`
+
+	Silent []string `json:"-"` // descriptors that load nothing
+	Rooted bool     `json:"-"` // the host was looked at
 }
 
 // Load is one load and its verdict.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/check"
@@ -88,9 +89,11 @@ func (c *collector) unit(p string, dropInsOnly bool) {
 		if f == p {
 			c.inodes = append(c.inodes, info)
 		}
+		c.input.Files = append(c.input.Files, info)
 		u.Files = append(u.Files, systemd.File{Name: report(f), Data: data})
 	}
-	c.add(systemd.Read(u))
+	loads, findings := systemd.Read(u)
+	c.judgeable(p, loads, findings)
 }
 
 // dropIns lists the drop-ins of a directory in the order in which systemd applies them. One that is a link to the null
@@ -121,14 +124,16 @@ func (c *collector) inventory(p string, explicit bool) {
 	if !c.first(p) {
 		return
 	}
-	data, _, err := readRegular(p)
+	data, info, err := readRegular(p)
 	switch {
 	case err != nil:
 		c.unreadable(p, err)
 	case !explicit && !inventory.IsInventory(data):
 		c.note(p, descriptor.RuleNoDescriptor, `not an inventory: there is no list under "services"`)
 	default:
-		c.add(inventory.Read(report(p), data))
+		c.input.Files = append(c.input.Files, info)
+		loads, findings := inventory.Read(report(p), data)
+		c.judgeable(p, loads, findings)
 	}
 }
 
@@ -140,6 +145,15 @@ func (c *collector) first(p string) bool {
 	known := c.seen[key]
 	c.seen[key] = true
 	return !known
+}
+
+// judgeable adds a descriptor that was read, and notes one that is in order and loads nothing: a section or a setting
+// may have got lost.
+func (c *collector) judgeable(p string, loads []descriptor.Load, findings []descriptor.Finding) {
+	if len(loads) == 0 && !slices.ContainsFunc(findings, descriptor.Finding.Bad) {
+		c.input.Silent = append(c.input.Silent, report(p))
+	}
+	c.add(loads, findings)
 }
 
 // add counts a descriptor. One that is bad counts too: it was found, and it is told about.

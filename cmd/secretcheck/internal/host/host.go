@@ -3,7 +3,12 @@
 package host
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +22,7 @@ const maxAccounts = 4 << 20
 
 // Host is a root directory, "/" for this machine.
 type Host struct {
+	dir      string
 	root     *facts.Root
 	accounts func() (map[string]int64, error)
 }
@@ -27,7 +33,7 @@ func Open(dir string) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Host{root: root, accounts: sync.OnceValues(func() (map[string]int64, error) { return readAccounts(root) })}, nil
+	return &Host{dir: dir, root: root, accounts: sync.OnceValues(func() (map[string]int64, error) { return readAccounts(root) })}, nil
 }
 
 // Close frees the directory.
@@ -36,6 +42,9 @@ func (h *Host) Close() error { return h.root.Close() }
 // See looks at a file as the user self would find it.
 func (h *Host) See(path string, self int64) (check.Seen, error) {
 	t, err := h.root.Walk(path, self)
+	if errors.Is(err, fs.ErrNotExist) {
+		return check.Seen{}, h.missing(path, err)
+	}
 	if err != nil {
 		return check.Seen{}, err
 	}
@@ -43,6 +52,26 @@ func (h *Host) See(path string, self int64) (check.Seen, error) {
 		return check.Seen{}, err
 	}
 	return check.Seen{Resolved: t.Resolved, Above: t.Above, File: t.File}, nil
+}
+
+// missing finds out whether a symbolic link is why nothing is at a path: the first component that is not there, though
+// the directory above it has an entry of that name. It only words the error.
+func (h *Host) missing(name string, cause error) error {
+	parent := "/"
+	for _, component := range strings.Split(strings.Trim(name, "/"), "/") {
+		at := path.Join(parent, component)
+		if t, err := h.root.Walk(at, 0); err == nil {
+			parent = t.Resolved
+			_ = t.Close()
+			continue
+		}
+		info, err := os.Lstat(filepath.Join(h.dir, filepath.FromSlash(at)))
+		if err == nil && info.Mode()&fs.ModeSymlink != 0 {
+			return &check.DanglingError{Link: at}
+		}
+		break
+	}
+	return cause
 }
 
 // UID looks an account up in etc/passwd of the root. Accounts that come from elsewhere are not known.

@@ -112,7 +112,7 @@ func (r *reader) finding(err error) descriptor.Finding {
 	_ = errors.As(err, &f)
 	return descriptor.Finding{
 		Rule: descriptor.RuleUnparsable, Severity: policy.SeverityError, Message: f.message,
-		Fix:      "an inventory is services: [{service, uid, loads: [{action, source, path or name, purpose}]}]",
+		Fix:      "an inventory is services: [{service, uid, loads: [{action, source, path or name, purpose}]}]; all but purpose is required",
 		Position: descriptor.Position{File: r.file, Line: f.line, Column: f.column},
 	}
 }
@@ -181,7 +181,7 @@ func (r *reader) load(n *yaml.Node) (l descriptor.Load, err error) {
 	l.Action, l.Source = policy.Action(action), policy.Source(source)
 	l.Position = descriptor.Position{File: r.file, Line: n.Line, Column: n.Column}
 	if !descriptor.ValidAction(l.Action) {
-		return l, at(m["action"], "action is none of load_secret, load_key, derive_key")
+		return l, at(m["action"], "action %.64q is none of load_secret, load_key, derive_key", action)
 	}
 	if err := r.reference(n, m, &l); err != nil {
 		return l, err
@@ -203,7 +203,7 @@ func (r *reader) reference(n *yaml.Node, m map[string]*yaml.Node, l *descriptor.
 		key, other = "path", "name"
 	case policy.SourceCredential, policy.SourceEnv:
 	default:
-		return at(m["source"], "source is none of file, credential, env")
+		return at(m["source"], "source %.64q is none of file, credential, env", string(l.Source))
 	}
 	if m[other] != nil {
 		return at(m[other], "a load from source %s has a %s, not a %s", l.Source, key, other)

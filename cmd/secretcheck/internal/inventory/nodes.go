@@ -74,11 +74,11 @@ func text(parent *yaml.Node, m map[string]*yaml.Node, key string) (string, error
 func number(parent *yaml.Node, m map[string]*yaml.Node, key string) (int64, error) {
 	n := m[key]
 	if n == nil {
-		return 0, at(parent, "key %q is missing", key)
+		return 0, at(parent, "key %q is missing: it is required, the number of the account that the service runs as", key)
 	}
 	uid, err := strconv.ParseUint(n.Value, 10, 32)
 	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int" || err != nil {
-		return 0, at(n, "%s is not a user id", key)
+		return 0, at(n, "%s is not a user id: it is required, the number of the account that the service runs as", key)
 	}
 	return int64(uid), nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/check"
 	"github.com/llorch/secrets-management/policy"
@@ -93,9 +94,27 @@ func summary(b *bytes.Buffer, r check.Result) {
 	if b.Len() > 0 {
 		b.WriteByte('\n')
 	}
+	if len(r.Silent) > 0 {
+		fmt.Fprintf(b, "no loads: %s\n", silent(r.Silent))
+	}
 	fmt.Fprintf(b, "%s, %s: %d allowed, %d denied, %d undecided; %s\n",
 		count(s.Descriptors, "descriptor"), count(s.Loads, "load"), s.Allowed, s.Denied, s.Undecided, count(s.Warnings, "warning"))
 	fmt.Fprintf(b, "next: %s\n", next(r))
+}
+
+// maxNames bounds the list of descriptors that load nothing: in a folder of a whole machine most do.
+const maxNames = 5
+
+func silent(files []string) string {
+	var names []string
+	for _, f := range files[:min(len(files), maxNames)] {
+		names = append(names, Text(f))
+	}
+	list := strings.Join(names, ", ")
+	if more := len(files) - maxNames; more > 0 {
+		list += fmt.Sprintf(" and %d more", more)
+	}
+	return list
 }
 
 func count(n int, noun string) string {
@@ -121,11 +140,15 @@ func next(r check.Result) string {
 		return "correct the descriptors that could not be read"
 	case s.Denied > 0:
 		return "apply the fixes above and check again"
-	case s.Undecided > 0:
+	case s.Undecided > 0 && !r.Rooted:
 		return "settle what is undecided, with --root for facts about files"
+	case s.Undecided > 0:
+		return "settle what is undecided"
 	case s.Warnings > 0:
-		return "nothing has to be done; look at the warnings"
-	case unchecked(r):
+		return "nothing is refused; look at the warnings"
+	case len(r.Loads) == 0:
+		return "nothing was judged: see that the descriptors are those that load the secrets"
+	case unchecked(r) && !r.Rooted:
 		return "nothing has to be done; --root DIR looks at the files too"
 	}
 	return "nothing has to be done"

@@ -103,6 +103,8 @@ func TestPrettyEndsWithTheNextStep(t *testing.T) {
 	}
 	failed, bad := load(check.Undecided, "engine_error"), load(check.Allowed, "")
 	failed.EngineFailed, bad.BadInput = true, true
+	rooted, warned := load(check.Undecided, "x"), load(check.Allowed, "")
+	rooted.Rooted, warned.Summary.Warnings = true, 1
 	for _, c := range []struct {
 		r    check.Result
 		want string
@@ -110,6 +112,9 @@ func TestPrettyEndsWithTheNextStep(t *testing.T) {
 		{load(check.Denied, "no_grant"), "see what the service may ask for: secretcheck policy can s --policy …"},
 		{load(check.Denied, "mode_too_open"), "apply the fixes above and check again"},
 		{load(check.Undecided, "x"), "settle what is undecided, with --root for facts about files"},
+		{rooted, "settle what is undecided"},
+		{warned, "nothing is refused; look at the warnings"},
+		{check.Result{Silent: []string{"a.service"}}, "nothing was judged: see that the descriptors are those that load the secrets"},
 		{failed, "correct the policy"},
 		{bad, "correct the descriptors that could not be read"},
 		{load(check.Allowed, ""), "nothing has to be done"},
@@ -121,5 +126,16 @@ func TestPrettyEndsWithTheNextStep(t *testing.T) {
 		if !strings.HasSuffix(b.String(), "\nnext: "+c.want+"\n") {
 			t.Errorf("want %q at the end of\n%s", c.want, b.String())
 		}
+	}
+}
+
+func TestPrettyNamesWhatLoadsNothing(t *testing.T) {
+	r := check.Result{Silent: []string{"a.service", "\x1bb", "c", "d", "e", "f", "g"}}
+	var b bytes.Buffer
+	if err := Pretty(&b, r); err != nil {
+		t.Fatal(err)
+	}
+	if want := "no loads: a.service, \\x1bb, c, d, e and 2 more\n"; !strings.HasPrefix(b.String(), want) {
+		t.Errorf("want %q at the start of\n%s", want, b.String())
 	}
 }

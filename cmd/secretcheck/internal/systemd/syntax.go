@@ -125,6 +125,10 @@ func (p *parser) assign(l *logical, text string, start int) {
 	offset += len(value) - len(strings.TrimLeft(value, whitespace))
 	a := assignment{section: p.section, key: strings.Trim(key, whitespace), value: strings.Trim(value, whitespace)}
 	if !wanted(a.section, a.key) {
+		if mistaken(a.section, a.key) {
+			a.value, a.at = "", l.position(p.file, start)
+			p.assignments = append(p.assignments, a)
+		}
 		return
 	}
 	if a.value == "" {

@@ -65,7 +65,7 @@ var syntax = []struct {
 	{"CHK-1013/empty_line_ends_it", "[Service]\nLoadCredential=a:/x\\\n\nLoadCredential=b:/y\n", "a</x@2:16\nb</y@4:16"},
 	{"CHK-1013/escaped_backslash_does_not_continue", "[Service]\nLoadCredential=a:/x\\\\\nLoadCredential=b:/y\n", "a</x\\\\@2:16\nb</y@3:16"},
 	{"CHK-1013/continued_to_the_end", "[Service]\nLoadCredential=a:/x\\", "a</x@2:16"},
-	{"CHK-1013/continued_key", "[Service]\nLoad\\\nCredential=a:/x\n", ""},
+	{"CHK-1013/continued_key", "[Service]\nLoad\\\nCredential=a:/x\n", "!ignored_by_systemd@2:1"},
 
 	{"CHK-1014/keys_accumulate", "[Service]\nLoadCredential=a:/x\nLoadCredential=b:/y\n", "a</x@2:16\nb</y@3:16"},
 	{"CHK-1014/last_of_a_name", "[Service]\nLoadCredential=a:/x\nLoadCredential=b:/y\nLoadCredential=a:/z\n", "b</y@3:16\na</z@4:16"},
@@ -73,8 +73,18 @@ var syntax = []struct {
 	{"CHK-1014/encrypted_shares_the_list", "[Service]\nLoadCredential=a:/x\nLoadCredentialEncrypted=\n", ""},
 	{"CHK-1014/set_has_its_own_list", "[Service]\nLoadCredential=a:/x\nSetCredential=\n", "a</x@2:16"},
 	{"CHK-1014/section_again", "[Service]\nLoadCredential=a:/x\n[Install]\n[Service]\nLoadCredential=b:/y\n", "a</x@2:16\nb</y@5:16"},
-	{"CHK-1014/other_sections", "[Unit]\nLoadCredential=a:/x\n[X-Ours]\nnonsense\nLoadCredential=b:/y\n[Service]\n", ""},
-	{"CHK-1014/keys_have_case", "[Service]\nloadcredential=a:/x\n[service]\nLoadCredential=b:/y\n", ""},
+	{"CHK-1014/other_sections", "[Unit]\nLoadCredential=a:/x\n[X-Ours]\nnonsense\nLoadCredential=b:/y\n[Service]\n", "!ignored_by_systemd@2:1"},
+	{"CHK-1014/keys_have_case", "[Service]\nloadcredential=a:/x\n[service]\nLoadCredential=b:/y\n", "!ignored_by_systemd@2:1"},
+
+	{"CHK-1028/plural", "[Service]\nLoadCredentials=a:/x\nSetCredentials=b:c\nImportCredentials=d\n", "!ignored_by_systemd@2:1\n!ignored_by_systemd@3:1\n!ignored_by_systemd@4:1"},
+	{"CHK-1028/letters", "[Service]\n LaodCredential=a:/x\nLoadcredential=a:/x\nLoadCredentialEncrpyted=a:/x\n", "!ignored_by_systemd@2:2\n!ignored_by_systemd@3:1\n!ignored_by_systemd@4:1"},
+	{"CHK-1028/words", "[Service]\nCredentialFile=a:/x\nuser=a\nDynamicUsers=yes\n", "!ignored_by_systemd@2:1\n!ignored_by_systemd@3:1\n!ignored_by_systemd@4:1"},
+	{"CHK-1028/section", "[Unit]\nUser=root\n[Install]\nSetCredential=a:b\n", "!ignored_by_systemd@2:1\n!ignored_by_systemd@4:1"},
+	{"CHK-1028/other_keys", "[Unit]\nX-Credentials=a\n[Service]\nX-LoadCredential=a\nType=exec\nUMask=077\nSlice=a.slice\nGroup=nogroup\n", ""},
+	{
+		"CHK-1028/annotation", "[Unit]\nX-Secretcheck-Serivce=a\n[Service]\nX-SecretCheck-Action=a:load_key\nX-Secretcheck-Ignore=a\n[Unit]\nX-Secretcheck-Action=a\n",
+		"!unused_setting@2:1\n!unused_setting@4:1\n!unused_setting@5:1\n!unused_setting@7:1",
+	},
 
 	{"CHK-1015/colon_in_path", "[Service]\nLoadCredential=a:/x:y\n", "a</x:y@2:16"},
 	{"CHK-1015/quotes_are_not_special", "[Service]\nLoadCredential=\"a b\":/x y\n", "\"a b\"</x y@2:16"},

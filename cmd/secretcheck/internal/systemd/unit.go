@@ -6,9 +6,11 @@ package systemd
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
+	"github.com/llorch/secrets-management/internal/spelling"
 	"github.com/llorch/secrets-management/policy"
 )
 
@@ -23,6 +25,8 @@ const (
 	keyDynamic       = "DynamicUser"
 	keyService       = "X-Secretcheck-Service"
 	keyAction        = "X-Secretcheck-Action"
+
+	ownPrefix = "x-secretcheck-"
 )
 
 // File is one file of a unit: its fragment, or a drop-in.
@@ -50,6 +54,10 @@ func Read(u Unit) ([]descriptor.Load, []descriptor.Finding) {
 	}
 	s := newService(u)
 	for _, a := range all {
+		if !wanted(a.section, a.key) {
+			s.unknown(a)
+			continue
+		}
 		handler(a.key)(s, a)
 	}
 	return s.loads(), s.findings
@@ -82,6 +90,29 @@ func wanted(section, key string) bool {
 		return true
 	}
 	return section == "[Service]" && handler(key) != nil
+}
+
+// ours lists the settings that are read, as they can have been meant.
+func ours() []string {
+	return []string{
+		keyLoad, keyLoadEncrypted, keySet, keySetEncrypted, keyImport, keyUser, keyDynamic, keyService, keyAction,
+	}
+}
+
+// mistaken reports whether a setting without a meaning looks like one of ours: misspelt, in another section, or about
+// credentials and none that systemd has. It would be lost without a sound, and the secret with it. Other keys that begin
+// with X- are for other programs.
+func mistaken(section, key string) bool {
+	lower := strings.ToLower(key)
+	switch {
+	case strings.HasPrefix(lower, ownPrefix):
+		return true
+	case strings.HasPrefix(lower, "x-"):
+		return false
+	case section != "[Service]":
+		return slices.Contains(ours(), key)
+	}
+	return strings.Contains(lower, "credential") || spelling.Closest(key, ours()) != ""
 }
 
 // choice is what an X-Secretcheck-Action= line says about a credential.
@@ -209,6 +240,26 @@ func specifierDoubt(where string, identity bool) *descriptor.Doubt {
 		Fix:      "write it out, or use only %n %N %p %i %j %% in units that are not templates",
 		Identity: identity,
 	}
+}
+
+// unknown records a line whose key means nothing there. The key is not quoted either: what a continuation gone wrong has
+// made of a secret can stand there.
+func (s *service) unknown(a assignment) {
+	f := descriptor.Finding{
+		Rule: descriptor.RuleIgnored, Severity: policy.SeverityWarning, Position: a.at,
+		Message: "systemd would ignore this line: unknown key",
+		Fix:     "correct the key; the service gets no such credential",
+	}
+	if strings.HasPrefix(strings.ToLower(a.key), ownPrefix) { // these systemd ignores without a log message
+		f.Rule, f.Message = descriptor.RuleUnusedSetting, "unknown key: there is X-Secretcheck-Service= and X-Secretcheck-Action="
+		f.Fix = "correct or remove the setting"
+	}
+	if meant := spelling.Closest(a.key, ours()); meant == a.key {
+		f.Fix = "move it to [Service]"
+	} else if meant != "" {
+		f.Fix = "did you mean " + meant + "=?"
+	}
+	s.findings = append(s.findings, f)
 }
 
 // ignored records a line that systemd would log and drop. It never quotes the line: who confuses LoadCredential= with
