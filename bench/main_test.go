@@ -34,6 +34,14 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestLockedMemory: OPS-1004. It is a fact and no measurement, so that it can be a test.
+func TestLockedMemory(t *testing.T) {
+	var out, errs bytes.Buffer
+	if code := run([]string{"^secret_locked_mib_10k$"}, &out, &errs); code != 0 {
+		t.Errorf("exit code %d, %s%s", code, out.String(), errs.String())
+	}
+}
+
 // TestSpeedUpSeesSerialWork: the scaling of work behind a lock is far from that of arithmetic.
 func TestSpeedUpSeesSerialWork(t *testing.T) {
 	lock := make(chan struct{}, 1)

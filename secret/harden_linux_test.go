@@ -18,7 +18,7 @@ import (
 
 // TestHardenProcess: SM-THREAT-2001: another process of the same user cannot look inside, there are no core files, and
 // what a loader does with /proc still works, with privileges and without.
-func TestHardenProcess(t *testing.T) {
+func TestHardenProcess(t *testing.T) { // OPS-1003
 	users := map[string]*syscall.Credential{"as oneself": nil}
 	if os.Getuid() == 0 {
 		users["as nobody"] = &syscall.Credential{Uid: 65534, Gid: 65534}
