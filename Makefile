@@ -4,11 +4,11 @@ GO      ?= go
 TOOLS   := $(CURDIR)/.tools
 LINT    := $(TOOLS)/golangci-lint-2.15.0
 VULN    := $(TOOLS)/govulncheck-1.9.0
-SYSTEMS := linux darwin windows
+SYSTEMS := linux darwin windows freebsd
 
 export CGO_ENABLED ?= 0
 
-.PHONY: help demo test race check fmt vet lint trace policy policy-check size vuln clean
+.PHONY: help demo test race erased check fmt vet lint trace policy policy-check size vuln bench fuzz clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -18,13 +18,19 @@ demo: ## Build everything and show the main job on real files
 
 test: ## Run every test, the race detector where there is a C compiler
 	@sh .ci/test ./...
-	@$(MAKE) --no-print-directory race
+	@cd bench && sh ../.ci/test ./...
+	@$(MAKE) --no-print-directory erased race
+
+# What crypto leaves in ordinary memory is erased by the runtime under this experiment; the memory scan shows it.
+erased:
+	GOEXPERIMENT=runtimesecret $(GO) vet ./secret/... ./kdf/...
+	@GOEXPERIMENT=runtimesecret sh .ci/test ./secret/... ./kdf/...
 
 # The race detector needs cgo, and cgo a C compiler; a machine without one runs everything else.
 race:
 	@if command -v cc >/dev/null 2>&1; then \
-		echo "go test -race ./secret ./kdf ./policy ./loader ./internal/..."; \
-		CGO_ENABLED=1 sh .ci/test -race ./secret ./kdf ./policy ./loader ./internal/...; \
+		echo "go test -race ./secret/... ./kdf/... ./policy ./loader ./internal/..."; \
+		CGO_ENABLED=1 sh .ci/test -race ./secret/... ./kdf/... ./policy ./loader ./internal/...; \
 	elif [ "$$CI" = true ]; then echo "the race detector needs a C compiler: apt-get install gcc" >&2; exit 1; \
 	else echo "not run: race detector: apt-get install gcc"; fi
 
@@ -35,9 +41,11 @@ fmt: $(LINT)
 
 vet:
 	@for os in $(SYSTEMS); do echo "go vet for $$os"; GOOS=$$os $(GO) vet ./... || exit 1; done
+	cd bench && $(GO) vet ./...
 
 lint: $(LINT)
 	$(LINT) run ./...
+	cd bench && $(LINT) run -c ../.golangci.yml ./...
 
 trace: ## Every requirement has a test, every cited id a requirement
 	$(GO) test -count=1 ./features/trace
@@ -66,6 +74,12 @@ $(VULN):
 	@mkdir -p $(TOOLS)
 	GOBIN=$(TOOLS) $(GO) install golang.org/x/vuln/cmd/govulncheck@v1.9.0
 	@mv $(TOOLS)/govulncheck $@
+
+bench: ## Ratios against targets and peers; exit 1 on a miss
+	cd bench && $(GO) run .
+
+fuzz: ## Every fuzz target for FUZZTIME (default 20s)
+	@sh .ci/fuzz
 
 clean: ## Remove what was built and installed here
 	rm -rf $(TOOLS) bin

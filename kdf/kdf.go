@@ -11,10 +11,6 @@ import (
 	"github.com/llorch/secrets-management/secret"
 )
 
-// SealKeyV1 is the domain of the key that vram-residency seals shards with, derived from the worker's token. A new way to
-// seal gets a new label with the next version, never this one again.
-const SealKeyV1 = "llorch-seal-key-v1"
-
 // MaxDomain is the length of the longest domain in bytes. Labels are short: a longer one is a mistake.
 const MaxDomain = 1024
 
@@ -25,7 +21,8 @@ var ErrDerivation = errors.New("kdf: key derivation")
 // in errors. It does not close token. It is safe for concurrent use.
 //
 // Errors: [ErrDerivation] for a bad domain, and under GODEBUG=fips140=only for a token under 14 bytes;
-// [secret.ErrInvalidFormat] for a nil token; [secret.ErrClosed] for a closed one; [secret.ErrNoMemory].
+// [secret.ErrInvalidFormat] for a nil token; [secret.ErrClosed] for a closed one; those of [secret.NewKey]. The key is made
+// under the options of token: locked memory that was required for one is required for the other.
 func Derive(token *secret.Secret, domain string) (*secret.Key, error) {
 	if err := checkDomain(domain); err != nil {
 		return nil, err
@@ -38,7 +35,7 @@ func Derive(token *secret.Secret, domain string) (*secret.Key, error) {
 		if len(b) == 0 { // no such secret can be made, and RFC 5869 would derive a key that everybody knows
 			return fmt.Errorf("%w: empty token", secret.ErrInvalidFormat)
 		}
-		key, err = secret.NewKey(func(buf []byte) error { return derive(buf, b, nil, domain) })
+		key, err = token.Options().NewKey(func(buf []byte) error { return derive(buf, b, nil, domain) })
 		return err
 	})
 	if err != nil {
@@ -64,12 +61,17 @@ func checkDomain(domain string) error {
 func derive(dst, token, salt []byte, domain string) error {
 	var used digests
 	defer used.overwrite()
-	out, err := hkdf.Key(used.add, token, salt, domain, len(dst))
+	var err error
+	erasing(func() {
+		var out []byte
+		if out, err = hkdf.Key(used.add, token, salt, domain, len(dst)); err == nil {
+			copy(dst, out)
+			secret.Wipe(out)
+		}
+	})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDerivation, err)
 	}
-	copy(dst, out)
-	secret.Wipe(out)
 	return nil
 }
 

@@ -90,7 +90,7 @@ func TestVectors(t *testing.T) {
 		ran[v["expect"]]++
 		t.Run("SM-LOAD-4003 "+filepath.Base(file), func(t *testing.T) { runVector(t, v) })
 	}
-	for verdict, want := range map[string]int{"hkdf": 3, "key": 2, "derivation": 3, "format": 1} {
+	for verdict, want := range map[string]int{"hkdf": 13, "key": 2, "derivation": 3, "format": 1} {
 		if ran[verdict] != want {
 			t.Errorf("%d vectors expect %s, want %d", ran[verdict], verdict, want)
 		}
@@ -148,6 +148,25 @@ func TestDeriveClosed(t *testing.T) {
 	}
 	for _, tok := range []*secret.Secret{token, {}} {
 		t.Run("SM-LOAD-4003 closed", func(t *testing.T) { refused(t, tok, SealKeyV1, secret.ErrClosed) })
+	}
+}
+
+// TestDeriveInheritsOptions: SM-TYPE-3001: what was required of the token's memory is required of the key's.
+func TestDeriveInheritsOptions(t *testing.T) {
+	o := secret.Options{RequireLocked: secret.ProtectionLevel() != secret.LevelHeap, Forgotten: func(secret.Forgotten) {}}
+	token, err := o.FromBytes([]byte("worker-token-0123456789"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := Derive(token, SealKeyV1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := key.Options(); got.RequireLocked != o.RequireLocked || got.Forgotten == nil {
+		t.Error("SM-TYPE-3001: the options got lost")
+	}
+	if err := errors.Join(key.Close(), token.Close()); err != nil {
+		t.Error(err)
 	}
 }
 

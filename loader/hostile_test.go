@@ -20,6 +20,7 @@ import (
 
 	"github.com/llorch/secrets-management/internal/asnobody"
 	"github.com/llorch/secrets-management/loader"
+	"github.com/llorch/secrets-management/secret"
 )
 
 // hostileRef is a reference that must be refused: how to make it, the error, and the policy's reason where it is one.
@@ -434,6 +435,40 @@ func TestSecureExecution(t *testing.T) {
 		if err != nil || !strings.Contains(string(out), want) {
 			t.Errorf("mode %v: %v, %s", mode, err, out)
 		}
+	}
+}
+
+// TestSmallLockLimit: OPS-1001, OPS-1002. Where memory cannot be locked one warning says so, or nothing is loaded.
+func TestSmallLockLimit(t *testing.T) {
+	const child = "SECRETS_MANAGEMENT_TEST_LOCK_LIMIT"
+	if os.Getenv(child) != "" {
+		if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{}); err != nil {
+			t.Fatal(err)
+		}
+		w := newWorld(t)
+		ref := w.file("token", fake, 0o600)
+		w.loads(ref, fake)
+		w.loads(ref, fake)
+		strict, err := loader.New(loader.Config{Service: service, Policy: w.engine, Audit: w.audit, RequireLocked: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := strict.LoadSecret(context.Background(), ref)
+		fmt.Println("warnings:", strings.Count(w.log.String(), "not in memory of the best level"),
+			"refused:", s == nil && errors.Is(err, secret.ErrNotLocked))
+		return
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^TestSmallLockLimit$")
+	cmd.Env = append(os.Environ(), child+"=1")
+	if os.Geteuid() == 0 { // the limit does not bind root
+		exe := runnableCopy(t, 0o755)
+		cmd = exec.Command(exe, "-test.run=^TestSmallLockLimit$")
+		cmd.Env = append(os.Environ(), child+"=1", "TMPDIR=/tmp")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "warnings: 1 refused: true") {
+		t.Errorf("%v, %s", err, out)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/llorch/secrets-management/kdf"
@@ -28,6 +29,10 @@ type Config struct {
 	Policy      Policy       // required
 	Audit       AuditSink    // required: silence needs an explicit choice, such as NewAuditWriter(io.Discard)
 	Logger      *slog.Logger // nil is slog.Default
+
+	// RequireLocked makes it an error, secret.ErrNotLocked, when memory cannot be locked, whatever grants demand. Otherwise
+	// a warning says so once.
+	RequireLocked bool
 }
 
 // Loader loads secrets for one service. It is safe for concurrent use and keeps nothing open.
@@ -36,6 +41,8 @@ type Loader struct {
 	log     *slog.Logger
 	host    string
 	bundles map[string]any
+
+	degraded sync.Once // one warning about memory for each Loader
 }
 
 // New checks the configuration. On systems other than Linux it logs a warning, since files are looked up by name there.
@@ -171,6 +178,7 @@ func (l *Loader) load(ctx context.Context, action policy.Action, purpose string,
 	}
 	s, err := a.read()
 	if err == nil {
+		l.warnOfMemory(s)
 		err = use(s)
 	}
 	if err != nil {
@@ -184,6 +192,15 @@ func (l *Loader) load(ctx context.Context, action policy.Action, purpose string,
 	}
 	l.log.InfoContext(ctx, "secret loaded", "ref", a.ref.String(), "service", l.config.Service, "action", string(action))
 	return nil
+}
+
+// warnOfMemory says once why secrets are less protected than they could be.
+func (l *Loader) warnOfMemory(s *secret.Secret) {
+	if why := s.Degradation(); why != nil {
+		l.degraded.Do(func() {
+			l.log.Warn("secrets are not in memory of the best level", "level", string(s.Level()), "reason", why, "service", l.config.Service)
+		})
+	}
 }
 
 // notLoaded logs a failure, quietly when a fallback may have what is absent here.

@@ -106,6 +106,8 @@ type world struct {
 	audit *recorder
 	log   bytes.Buffer
 	l     *loader.Loader
+
+	engine loader.Policy
 }
 
 // grantsFor grants everything that the tests load, in dir.
@@ -156,7 +158,7 @@ func (w *world) use(p loader.Policy) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.l = l
+	w.l, w.engine = l, p
 }
 
 // file writes a file with exactly this mode and gives a reference to it.

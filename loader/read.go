@@ -44,7 +44,7 @@ func (a *attempt) read() (*secret.Secret, error) {
 	case size == 0:
 		return nil, fmt.Errorf("%w: empty", ErrInvalidFormat)
 	}
-	s, err := secret.New(int(size)+1, func(buf []byte) (int, error) {
+	s, err := a.memory().New(int(size)+1, func(buf []byte) (int, error) {
 		n, err := a.fill(buf)
 		if err != nil {
 			return 0, err
@@ -58,14 +58,21 @@ func (a *attempt) read() (*secret.Secret, error) {
 		}
 		return n, nil
 	})
-	if err != nil {
+	demanded := a.decision.Obligations.MinMemory
+	switch {
+	case err == nil && protects(s.Level(), demanded):
+		return s, nil
+	case err == nil:
+		_ = s.Close()
+	case !errors.Is(err, secret.ErrNotLocked) || protects(secret.LevelHeap, demanded):
 		return nil, err
 	}
-	if !protects(s.Level(), a.decision.Obligations.MinMemory) {
-		_ = s.Close()
-		return nil, a.refuse(StageRead, []string{"weak_memory"})
-	}
-	return s, nil
+	return nil, a.refuse(StageRead, []string{"weak_memory"})
+}
+
+// memory is what every buffer that the content comes into must have.
+func (a *attempt) memory() secret.Options {
+	return secret.Options{RequireLocked: a.l.config.RequireLocked || !protects(secret.LevelHeap, a.decision.Obligations.MinMemory)}
 }
 
 func (a *attempt) fill(buf []byte) (int, error) {
@@ -82,7 +89,7 @@ func (a *attempt) fill(buf []byte) (int, error) {
 		return 0, err
 	}
 	// A clock that is coarser than a write hides one that came in between: the bytes must say the same twice.
-	again, err := secret.New(len(buf), func(second []byte) (int, error) {
+	again, err := a.memory().New(len(buf), func(second []byte) (int, error) {
 		m, err := readAll(f, second)
 		if err == nil && (m != n || subtle.ConstantTimeCompare(second[:m], buf[:n]) != 1) {
 			err = ErrChanged

@@ -2,7 +2,18 @@
 
 package secret
 
-import "testing"
+import (
+	"strconv"
+	"testing"
+	"unsafe"
+)
+
+// TestCellHasItsOwnCacheLines: EXP-PERF-8001: neighbours on the Go heap do not share a line that both write.
+func TestCellHasItsOwnCacheLines(t *testing.T) {
+	if size := unsafe.Sizeof(cell{}); strconv.IntSize == 64 && size != 128 {
+		t.Errorf("a cell of %d bytes, want 128: change the padding", size)
+	}
+}
 
 // TestNoAllocations: EXP-PERF-8001. Under the race detector sync.Pool drops entries at random, hence the build tag.
 func TestNoAllocations(t *testing.T) {

@@ -2,6 +2,7 @@ package secret
 
 import (
 	"encoding/binary"
+	"fmt"
 	"sync"
 	"unsafe"
 )
@@ -22,7 +23,16 @@ const (
 // the lock limit is shared with the rest of the process, and a larger secret needs more of it. The Level method of a
 // Secret says what that one got.
 func ProtectionLevel() Level {
-	return shared.probe()
+	level, _ := shared.probe()
+	return level
+}
+
+// Degradation says why [ProtectionLevel] is not the best level, such as a seccomp filter or a small RLIMIT_MEMLOCK, or
+// nil if it is. At [LevelHeap], where secrets can reach the swap, it matches [ErrNotLocked]. This package has no logger:
+// whoever makes secrets should log it once at start-up, as the loader does. The text is for people.
+func Degradation() error {
+	_, why := shared.probe()
+	return why
 }
 
 // shared is the arena of the process. EXP-RELIABLE-8002 asks for no global state, so that nothing depends on who came
@@ -89,10 +99,11 @@ func classOf(n int) int {
 	return len(slotSizes)
 }
 
-// alloc returns a slot of at least n zero bytes, 0 < n <= MaxSize and a bit. Errors match ErrNoMemory.
-func (a *arena) alloc(n int) (block, error) {
+// alloc returns a slot of at least n zero bytes, 0 < n <= MaxSize and a bit, in locked memory if that is required.
+// Errors match ErrNoMemory, or ErrNotLocked if it is.
+func (a *arena) alloc(n int, required bool) (block, error) {
 	a.mu.Lock()
-	b, err := a.takeLocked(n)
+	b, err := a.takeLocked(n, required)
 	a.mu.Unlock()
 	if err != nil {
 		return block{}, err
@@ -122,12 +133,12 @@ func (a *arena) free(b block) error {
 }
 
 // shrink moves the first n bytes of b, which are all that is not zero, to a smaller slot if there is a size for them.
-func (a *arena) shrink(b block, n int) (block, error) {
+func (a *arena) shrink(b block, n int, required bool) (block, error) {
 	i := classOf(n)
 	if i == len(slotSizes) || slotSizes[i] >= b.chunk.size {
 		return b, nil
 	}
-	small, err := a.alloc(n)
+	small, err := a.alloc(n, required)
 	if err != nil {
 		return b, nil //nolint:nilerr // a slot that is too large is no reason to refuse
 	}
@@ -138,15 +149,15 @@ func (a *arena) shrink(b block, n int) (block, error) {
 	return small, a.free(b)
 }
 
-// probe returns the level of the next small slot, and makes sure that there is one.
-func (a *arena) probe() Level {
+// probe returns the level of the next small slot and why it is not the best, and makes sure that there is one.
+func (a *arena) probe() (Level, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	c, err := a.partialLocked(tokenClass)
+	c, err := a.partialLocked(tokenClass, false)
 	if err != nil {
-		return LevelHeap
+		return LevelHeap, fmt.Errorf("%w: %w", ErrNotLocked, err)
 	}
-	return c.region.level
+	return c.region.level, c.region.why
 }
 
 // canary returns what belongs at the end of b: a random number of this process, mixed with the address so that a canary

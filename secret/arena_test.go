@@ -63,7 +63,7 @@ func TestSlotsAreSeparate(t *testing.T) {
 	var a arena
 	var blocks []block
 	for i := range 3000 {
-		b, err := a.alloc(1 + i*7%5000)
+		b, err := a.alloc(1+i*7%5000, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,7 +117,7 @@ func checkFill(t *testing.T, mem []byte) {
 func TestManySecretsShareMemory(t *testing.T) {
 	var a arena
 	for range 10_000 {
-		b, err := a.alloc(verifierSize + 64)
+		b, err := a.alloc(verifierSize+64, false)
 		if err != nil {
 			t.Fatal(err)
 		}

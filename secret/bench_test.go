@@ -77,3 +77,18 @@ func BenchmarkHMACControl(b *testing.B) {
 		h.Sum(sum[:0])
 	}
 }
+
+func BenchmarkLifecycleParallel(b *testing.B) {
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			s, err := New(len(token64), func(buf []byte) (int, error) { return copy(buf, token64), nil })
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			if err := s.Close(); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}

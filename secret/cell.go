@@ -14,15 +14,24 @@ type cell struct {
 	corrupted atomic.Bool  // the canary was gone when the slot was wiped
 	block     block
 	head, n   int // the content is block.mem[head:head+n]
-	level     Level
+	options   Options
 	cleanup   runtime.Cleanup
+
+	// Up to two cache lines: counting the uses of one secret would else slow down those of its neighbour on the Go heap
+	// (two goroutines with a secret each reached half of the speed of one).
+	_ [24]byte
 }
 
 const closedBit = 1 << 62
 
 // newCell allocates head+size bytes, lets fill write the last size of them, and keeps as many as fill says.
-func newCell(head, size int, fill func(buf []byte) (int, error)) (*cell, error) {
-	b, err := shared.alloc(head + size)
+func newCell(o Options, head, size int, fill func(buf []byte) (int, error)) (*cell, error) {
+	if o.RequireLocked {
+		if err := reserveHasher(); err != nil {
+			return nil, err
+		}
+	}
+	b, err := shared.alloc(head+size, o.RequireLocked)
 	if err != nil {
 		return nil, err
 	}
@@ -46,12 +55,16 @@ func newCell(head, size int, fill func(buf []byte) (int, error)) (*cell, error) 
 	}
 	Wipe(buf[n:])
 
-	if b, err = shared.shrink(b, head+n); err != nil {
+	if b, err = shared.shrink(b, head+n, o.RequireLocked); err != nil {
 		return nil, err
 	}
 	kept = true
-	c := &cell{block: b, head: head, n: n, level: b.level()}
-	c.cleanup = runtime.AddCleanup(c, reclaim, b)
+	c := &cell{block: b, head: head, n: n, options: o}
+	if o.Forgotten == nil {
+		c.cleanup = runtime.AddCleanup(c, reclaim, b)
+	} else {
+		c.cleanup = runtime.AddCleanup(c, orphan.end, newOrphan(b, o.Forgotten))
+	}
 	return c, nil
 }
 
@@ -101,7 +114,21 @@ func (c *cell) protection() Level {
 	if c == nil {
 		return LevelHeap
 	}
-	return c.level
+	return c.block.level()
+}
+
+func (c *cell) degradation() error {
+	if c == nil {
+		return ErrClosed
+	}
+	return c.block.chunk.region.why
+}
+
+func (c *cell) madeWith() Options {
+	if c == nil {
+		return Options{}
+	}
+	return c.options
 }
 
 func (c *cell) use(f func(b []byte) error) (err error) {

@@ -6,9 +6,9 @@ import (
 	"os"
 )
 
-// takeLocked takes a slot of at least n bytes out of its chunk.
-func (a *arena) takeLocked(n int) (block, error) {
-	c, err := a.chunkLocked(n)
+// takeLocked takes a slot of at least n bytes out of its chunk, of locked pages if that is required.
+func (a *arena) takeLocked(n int, required bool) (block, error) {
+	c, err := a.chunkLocked(n, required)
 	if err != nil {
 		return block{}, err
 	}
@@ -25,28 +25,28 @@ func (a *arena) takeLocked(n int) (block, error) {
 }
 
 // chunkLocked returns a chunk with a free slot for n bytes.
-func (a *arena) chunkLocked(n int) (*chunk, error) {
+func (a *arena) chunkLocked(n int, required bool) (*chunk, error) {
 	if i := classOf(n); i < len(slotSizes) {
-		return a.partialLocked(i)
+		return a.partialLocked(i, required)
 	}
 	page := os.Getpagesize()
 	size := (n + canarySize + page - 1) / page * page
-	return a.mapLocked(size, size, nil)
+	return a.mapLocked(size, size, nil, required)
 }
 
-// partialLocked returns a chunk of class i with a free slot, a locked one if it has one.
-func (a *arena) partialLocked(i int) (*chunk, error) {
+// partialLocked returns a chunk of class i with a free slot, a locked one if it has one or if that is required.
+func (a *arena) partialLocked(i int, required bool) (*chunk, error) {
 	cl := &a.classes[i]
 	for _, c := range cl.partial {
 		if c.region.level != LevelHeap {
 			return c, nil
 		}
 	}
-	if len(cl.partial) > 0 {
+	if len(cl.partial) > 0 && !required {
 		return cl.partial[0], nil
 	}
 	// Doubling saves the lock limit for few secrets and mappings for many.
-	c, err := a.mapLocked(min(max(cl.bytes, os.Getpagesize()), maxChunk), slotSizes[i], cl)
+	c, err := a.mapLocked(min(max(cl.bytes, os.Getpagesize()), maxChunk), slotSizes[i], cl, required)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func (a *arena) partialLocked(i int) (*chunk, error) {
 }
 
 // mapLocked maps a chunk of size bytes, or of one page if that can be locked and size cannot.
-func (a *arena) mapLocked(size, slotSize int, cl *class) (*chunk, error) {
+func (a *arena) mapLocked(size, slotSize int, cl *class, required bool) (*chunk, error) {
 	if a.regions == 0 && a.seed == [2]uint64{} {
 		var seed [16]byte
 		_, _ = rand.Read(seed[:]) // never returns an error: crypto/rand
@@ -68,6 +68,10 @@ func (a *arena) mapLocked(size, slotSize int, cl *class) (*chunk, error) {
 	}
 	if cl != nil && r.level == LevelHeap && size > os.Getpagesize() {
 		r = orLockedPage(r)
+	}
+	if required && r.level == LevelHeap {
+		r.release()
+		return nil, r.why
 	}
 	a.regions++
 	c := &chunk{region: r, class: cl, size: slotSize, pos: -1}

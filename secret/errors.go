@@ -14,6 +14,9 @@ var (
 	ErrInvalidFormat = errors.New("secret: invalid format")
 	// ErrNotSerializable is what every encoder and decoder gets.
 	ErrNotSerializable = errors.New("secret: not serializable")
+	// ErrNotLocked says that the system would not lock the pages of a secret whose [Options] require it. The reason that
+	// [Degradation] gives at [LevelHeap] matches it too.
+	ErrNotLocked = errors.New("secret: memory not locked")
 	// ErrNoMemory says that the system has no pages to give.
 	ErrNoMemory = errors.New("secret: no memory")
 	// ErrCorrupted says that something wrote past the end of a slot, found when the slot was wiped.

@@ -21,6 +21,9 @@ type hasher struct {
 	sum    []byte // the outer hash
 	buf    []byte // a few blocks of message
 	all    []byte // the four above
+	level  Level
+
+	reserved bool // this is spare.hasher
 }
 
 const bufBlocks = 5
@@ -29,9 +32,42 @@ const bufBlocks = 5
 //
 //nolint:gochecknoglobals // scratch memory without content, which belongs to the processors, not to a caller
 var hashers = sync.Pool{New: func() any {
-	b, err := shared.alloc(sha256.BlockSize + 2*MACSize + bufBlocks*sha256.BlockSize)
+	h, err := newHasher(false)
 	if err != nil {
 		return nil
+	}
+	return h
+}}
+
+// spare is a hasher in locked memory for secrets that require it, made before the first of them and kept: the pool
+// drops its own at any collection, and the lock limit may be used up when the next Verify needs one.
+//
+//nolint:gochecknoglobals // as hashers
+var spare struct {
+	mu     sync.Mutex // held while the hasher is in use
+	hasher *hasher
+}
+
+// reserveHasher makes the spare one. Errors match ErrNotLocked or ErrNoMemory.
+func reserveHasher() error {
+	spare.mu.Lock()
+	defer spare.mu.Unlock()
+	if spare.hasher != nil {
+		return nil
+	}
+	h, err := newHasher(true)
+	if err != nil {
+		return err
+	}
+	h.reserved = true
+	spare.hasher = h
+	return nil
+}
+
+func newHasher(locked bool) (*hasher, error) {
+	b, err := shared.alloc(sha256.BlockSize+2*MACSize+bufBlocks*sha256.BlockSize, locked)
+	if err != nil {
+		return nil, err
 	}
 	cut := func(from, n int) []byte { return b.mem[from : from+n : from+n] }
 	h := &hasher{
@@ -41,15 +77,27 @@ var hashers = sync.Pool{New: func() any {
 		sum:    cut(sha256.BlockSize+MACSize, MACSize),
 		buf:    cut(sha256.BlockSize+2*MACSize, bufBlocks*sha256.BlockSize),
 		all:    b.mem,
+		level:  b.level(),
 	}
 	runtime.AddCleanup(h, reclaim, b) // the pool drops what is not in use
-	return h
-}}
+	return h, nil
+}
 
-// getHasher returns a hasher that its caller must put back, or nil if there is no memory for one.
-func getHasher() *hasher {
+// getHasher returns a hasher that its caller must put back, or nil if there is no memory for one. It is in locked memory
+// if that is required; after reserveHasher there always is one.
+func getHasher(locked bool) *hasher {
 	h, _ := hashers.Get().(*hasher)
-	return h
+	if !locked || h != nil && h.level != LevelHeap {
+		return h
+	}
+	if h != nil {
+		hashers.Put(h)
+	}
+	if h, err := newHasher(true); err == nil {
+		return h
+	}
+	spare.mu.Lock()
+	return spare.hasher
 }
 
 // put wipes everything that h has seen and makes it available again.
@@ -61,6 +109,10 @@ func (h *hasher) put() {
 	h.digest.Write(h.pad[1:])
 	h.digest.Write(h.pad[:1])
 	h.digest.Reset()
+	if h.reserved {
+		spare.mu.Unlock()
+		return
+	}
 	hashers.Put(h)
 }
 

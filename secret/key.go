@@ -1,10 +1,6 @@
 package secret
 
-import (
-	"crypto/subtle"
-	"errors"
-	"fmt"
-)
+import "crypto/subtle"
 
 // KeySize is the length of a [Key] in bytes.
 const KeySize = 32
@@ -19,33 +15,19 @@ type Key struct {
 // NewKey makes a key from what fill writes into buf: [KeySize] zero bytes outside the Go heap, all of which become the
 // key. fill must not keep buf. The error is that of fill, as it is, or [ErrNoMemory]; buf is wiped then.
 func NewKey(fill func(buf []byte) error) (*Key, error) {
+	return Options{}.NewKey(fill)
+}
+
+// NewKey is the function [NewKey] under these options; [ErrNotLocked] is one more error then.
+func (o Options) NewKey(fill func(buf []byte) error) (*Key, error) {
 	if fill == nil {
 		return nil, errNilFunc
 	}
-	c, err := newCell(0, KeySize, func(buf []byte) (int, error) { return KeySize, fill(buf) })
+	c, err := newCell(o, 0, KeySize, func(buf []byte) (int, error) { return KeySize, fill(buf) })
 	if err != nil {
 		return nil, err
 	}
 	return &Key{handle: handle{open: func() *cell { return c }}}, nil
-}
-
-// DecodeHexKey makes a key from a secret of exactly 64 hexadecimal digits, upper or lower case, else the error matches
-// [ErrInvalidFormat]. White space around them is not accepted: see [TrimSpace]. It does not close s, and no digit leaves
-// locked memory or decides on a branch or a memory access. A closed s gives [ErrClosed].
-func DecodeHexKey(s *Secret) (*Key, error) {
-	var k *Key
-	err := s.Use(func(digits []byte) (err error) {
-		if len(digits) != 2*KeySize {
-			return fmt.Errorf("%w: a key is %d hex digits, not %d characters", ErrInvalidFormat, 2*KeySize, len(digits))
-		}
-		k, err = NewKey(func(buf []byte) error { return decodeHex(buf, digits) })
-		return err
-	})
-	if err != nil {
-		// The key exists, and must not be left behind, if s was closed meanwhile and found corrupted.
-		return nil, errors.Join(err, k.Close())
-	}
-	return k, nil
 }
 
 func (k *Key) cell() *cell {
@@ -82,6 +64,16 @@ func (k *Key) Level() Level {
 	return k.cell().protection()
 }
 
+// Degradation is [Secret.Degradation] for a key.
+func (k *Key) Degradation() error {
+	return k.cell().degradation()
+}
+
+// Options is [Secret.Options] for a key.
+func (k *Key) Options() Options {
+	return k.cell().madeWith()
+}
+
 // Close is [Secret.Close] for a key.
 func (k *Key) Close() error {
 	return k.cell().close()
@@ -93,13 +85,15 @@ func (c *cell) mac(msg []byte, f func(sum []byte)) error {
 		return err
 	}
 	defer c.releaseQuietly()
-	h := getHasher()
+	h := getHasher(c.options.RequireLocked)
 	if h == nil {
 		return ErrNoMemory
 	}
 	defer h.put()
-	h.begin(c.content())
-	h.digest.Write(msg)
-	f(h.end(c.content()))
+	erasing(func() {
+		h.begin(c.content())
+		h.digest.Write(msg)
+		f(h.end(c.content()))
+	})
 	return nil
 }

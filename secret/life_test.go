@@ -189,10 +189,10 @@ func TestForgotten(t *testing.T) {
 	})
 }
 
-// TestStress: EXP-RELIABLE-8002 under the race detector: no slot is lost or damaged, whoever creates, uses, copies, closes
-// and drops secrets at the same time.
+// TestStress: EXP-RELIABLE-8002 under the race detector: no slot or mapping is lost and none is damaged, whoever creates,
+// uses, decodes, closes and drops secrets and keys at the same time.
 func TestStress(t *testing.T) {
-	damaged := corruptedSlots()
+	damaged, foreign := corruptedSlots(), foreignMappings(t)
 	stop := time.Now().Add(600 * time.Millisecond)
 	var wg sync.WaitGroup
 	for g := range 6 {
@@ -207,10 +207,24 @@ func TestStress(t *testing.T) {
 	if n := corruptedSlots() - damaged; n != 0 {
 		t.Errorf("%d canaries damaged", n)
 	}
+	if n := foreignMappings(t) - foreign; n > 0 {
+		t.Errorf("%d parts of mappings that the arena does not know", n)
+	}
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
-	if shared.regions > len(slotSizes) {
-		t.Errorf("%d mappings kept for no secret, at most %d expected", shared.regions, len(slotSizes))
+	most := len(slotSizes)
+	if spare.hasher != nil {
+		most++
+	}
+	if shared.regions > most {
+		t.Errorf("%d mappings kept for no secret, at most %d expected", shared.regions, most)
+	}
+	chunks := 0
+	for i := range shared.classes {
+		chunks += len(shared.classes[i].partial)
+	}
+	if chunks != shared.regions {
+		t.Errorf("%d mappings counted, %d known: the rest is lost", shared.regions, chunks)
 	}
 }
 
@@ -236,6 +250,9 @@ func stressOne(t *testing.T, g, i int) {
 			s.VerifyBytes(want)
 		})
 	}
+	if i%3 == 0 {
+		stressKey(t, i)
+	}
 	if i%5 != 0 { // the others are dropped
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -245,4 +262,34 @@ func stressOne(t *testing.T, g, i int) {
 		runtime.GC()
 	}
 	wg.Wait()
+}
+
+// stressKey decodes, uses and closes or drops a key, in locked memory that is required as long as there is some.
+func stressKey(t *testing.T, i int) {
+	o := Options{RequireLocked: i%2 == 0, Forgotten: func(f Forgotten) {
+		if f.Err != nil || f.Stack == "" {
+			t.Errorf("a forgotten key: %v", f.Err)
+		}
+	}}
+	s, err := o.FromBytes([]byte(hexKey))
+	if errors.Is(err, ErrNotLocked) {
+		return
+	}
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	k, err := DecodeKey(s, Hex)
+	if err := errors.Join(err, s.Close()); err != nil && !errors.Is(err, ErrNotLocked) {
+		t.Error(err)
+	}
+	mac, err := k.Sign([]byte("m"))
+	if err == nil && !k.VerifyMAC([]byte("m"), mac) || err != nil && k != nil {
+		t.Errorf("does not verify (error %v)", err)
+	}
+	if i%2 == 0 {
+		if err := k.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }

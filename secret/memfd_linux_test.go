@@ -7,7 +7,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,6 +35,13 @@ func underSeccomp() error {
 	if s.Level() == LevelMemfdSecret {
 		return errors.New("level memfd_secret under a filter")
 	}
+	why := s.Degradation()
+	if why == nil || !strings.Contains(why.Error(), "seccomp") {
+		return fmt.Errorf("the reason does not name the filter: %w", why)
+	}
+	if errors.Is(why, ErrNotLocked) != (s.Level() == LevelHeap) {
+		return fmt.Errorf("level %s, reason %w", s.Level(), why)
+	}
 	return s.Close()
 }
 
@@ -46,15 +52,10 @@ func secretPagesUnchecked() error {
 
 // killOnMemfdSecret installs a filter for this thread and what it executes.
 func killOnMemfdSecret() error {
-	filter := []unix.SockFilter{
+	return filterSyscalls([]unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}, // the number of the call
 		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: sysMemfdSecret, Jf: 1},
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_KILL_PROCESS},
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
-	}
-	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return err
-	}
-	return unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&prog)), 0, 0)
+	})
 }

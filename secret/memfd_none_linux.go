@@ -2,5 +2,7 @@
 
 package secret
 
+import "errors"
+
 // memfdSecret is for the architectures on which Linux has the call.
-func memfdSecret() (fd int, ok bool) { return -1, false }
+func memfdSecret() (fd int, err error) { return -1, errors.ErrUnsupported }

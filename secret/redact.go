@@ -19,8 +19,11 @@ func (*noCopy) Unlock() {}
 // (they ignore methods on unexported fields, golang/go#18281) cannot look inside one, while they follow a pointer.
 //
 // It is embedded so that the methods below, which have value receivers, also protect a copied value; on the outer
-// types value receivers would themselves be copies that go vet flags. The price: a struct that embeds a nil *Secret
-// cannot be encoded, as with any other type whose methods have value receivers.
+// types value receivers would themselves be copies that go vet flags. The price: a struct that embeds a *Secret has these
+// methods, and while the pointer is nil encoding/json and others panic on it, as on an embedded nil *time.Time. Methods
+// of *Secret itself could return an error there; but they would hide the ones below from a copied value, which would then
+// be encoded as {} and printed as an address, without an error. A field with a name has neither problem, and
+// secrettest.Check finds the embedding.
 type handle struct {
 	open func() *cell
 }

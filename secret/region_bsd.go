@@ -2,7 +2,11 @@
 
 package secret
 
-import "golang.org/x/sys/unix"
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
 
 // newRegion maps size bytes and locks them if the system's limit permits.
 func newRegion(size int) (region, error) {
@@ -10,7 +14,9 @@ func newRegion(size int) (region, error) {
 	if err != nil {
 		return region{}, err
 	}
-	if unix.Mlock(r.data) == nil {
+	if err := unix.Mlock(r.data); err != nil {
+		r.why = fmt.Errorf("%w: mlock of %d bytes, see ulimit -l: %w", ErrNotLocked, size, err)
+	} else {
 		r.level = LevelLocked
 	}
 	return r, nil

@@ -16,6 +16,7 @@ type region struct {
 	whole uintptr
 	data  []byte
 	level Level
+	why   error // what stood against a better level, nil at the best; matches ErrNotLocked at LevelHeap
 }
 
 // reserve maps size bytes, a multiple of the page size, and a guard page on each side, all inaccessible so far.

@@ -13,6 +13,7 @@ type region struct {
 	base  uintptr
 	data  []byte
 	level Level
+	why   error // what stood against locking the pages; matches ErrNotLocked
 }
 
 // newRegion maps size bytes, a multiple of the page size, and locks them if the working set permits.
@@ -32,7 +33,9 @@ func newRegion(size int) (region, error) {
 		r.release()
 		return region{}, fmt.Errorf("%w: open %d bytes: %w", ErrNoMemory, size, err)
 	}
-	if windows.VirtualLock(start, uintptr(size)) == nil {
+	if err := windows.VirtualLock(start, uintptr(size)); err != nil {
+		r.why = fmt.Errorf("%w: VirtualLock of %d bytes, see the working set's minimum: %w", ErrNotLocked, size, err)
+	} else {
 		r.level = LevelLocked
 	}
 	return r, nil

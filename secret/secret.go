@@ -37,6 +37,11 @@ type Secret struct {
 // Errors: that of fill, as it is; [ErrEmpty] if size or the content is not positive; [ErrTooLarge] if size is over
 // [MaxSize]; [ErrNoMemory]. The buffer is wiped and given back on every error, and when fill panics.
 func New(size int, fill func(buf []byte) (n int, err error)) (*Secret, error) {
+	return Options{}.New(size, fill)
+}
+
+// New is the function [New] under these options; [ErrNotLocked] is one more error then.
+func (o Options) New(size int, fill func(buf []byte) (n int, err error)) (*Secret, error) {
 	switch {
 	case fill == nil:
 		return nil, errNilFunc
@@ -45,7 +50,7 @@ func New(size int, fill func(buf []byte) (n int, err error)) (*Secret, error) {
 	case size > MaxSize:
 		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, size, MaxSize)
 	}
-	c, err := newCell(verifierSize, size, fill)
+	c, err := newCell(o, verifierSize, size, fill)
 	if err != nil {
 		return nil, err
 	}
@@ -59,8 +64,13 @@ func New(size int, fill func(buf []byte) (n int, err error)) (*Secret, error) {
 // FromBytes makes a secret of a copy of b and wipes b, also when it returns an error. Prefer [New] where the bytes can be
 // read straight into place: b was in ordinary memory. Errors are those of New.
 func FromBytes(b []byte) (*Secret, error) {
+	return Options{}.FromBytes(b)
+}
+
+// FromBytes is the function [FromBytes] under these options; [ErrNotLocked] is one more error then.
+func (o Options) FromBytes(b []byte) (*Secret, error) {
 	defer Wipe(b)
-	return New(len(b), func(buf []byte) (int, error) { return copy(buf, b), nil })
+	return o.New(len(b), func(buf []byte) (int, error) { return copy(buf, b), nil })
 }
 
 func (s *Secret) cell() *cell {
@@ -107,6 +117,18 @@ func (s *Secret) Level() Level {
 	return s.cell().protection()
 }
 
+// Degradation says why the level of s is not the best one, as the function [Degradation] does for the next secret. It
+// stays readable after Close.
+func (s *Secret) Degradation() error {
+	return s.cell().degradation()
+}
+
+// Options returns what s was made with, for what is made from it: a key decoded or derived from a secret that requires
+// locked memory should require it too.
+func (s *Secret) Options() Options {
+	return s.cell().madeWith()
+}
+
 // Close overwrites the content with zeros and gives its memory back: now, or when the last Use that is in progress ends.
 // Further calls do nothing. It never panics, and returns [ErrCorrupted], after wiping all the same, if something wrote
 // past the end of the secret's slot.
@@ -116,17 +138,19 @@ func (s *Secret) Close() error {
 
 // seal draws the verifier's key and hashes the content under it; on an error it closes c.
 func (c *cell) seal() error {
-	h := getHasher()
+	h := getHasher(c.options.RequireLocked)
 	if h == nil {
 		_ = c.close() // ErrNoMemory says more
 		return ErrNoMemory
 	}
 	defer h.put()
-	key, mac := c.verifier()
-	_, _ = rand.Read(key) // never returns an error: crypto/rand
-	h.begin(key)
-	writeBlocks(h, c.content())
-	copy(mac, h.end(key))
+	erasing(func() {
+		key, mac := c.verifier()
+		_, _ = rand.Read(key) // never returns an error: crypto/rand
+		h.begin(key)
+		writeBlocks(h, c.content())
+		copy(mac, h.end(key))
+	})
 	return nil
 }
 
@@ -139,13 +163,17 @@ func verify[T string | []byte](c *cell, input T) bool {
 		return false
 	}
 	defer c.releaseQuietly()
-	h := getHasher()
+	h := getHasher(c.options.RequireLocked)
 	if h == nil {
 		return false
 	}
 	defer h.put()
-	key, mac := c.verifier()
-	h.begin(key)
-	writeBlocks(h, input)
-	return subtle.ConstantTimeCompare(h.end(key), mac) == 1
+	equal := 0
+	erasing(func() {
+		key, mac := c.verifier()
+		h.begin(key)
+		writeBlocks(h, input)
+		equal = subtle.ConstantTimeCompare(h.end(key), mac)
+	})
+	return equal == 1
 }

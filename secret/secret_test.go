@@ -253,7 +253,7 @@ func TestVerifierIsRandom(t *testing.T) {
 
 // TestHasherForgets: SM-SEC-5001 for what Verify and Sign compute with. The digest is on the Go heap.
 func TestHasherForgets(t *testing.T) {
-	h := getHasher()
+	h := getHasher(false)
 	if h == nil {
 		t.Fatal(ErrNoMemory)
 	}
@@ -266,7 +266,7 @@ func TestHasherForgets(t *testing.T) {
 		t.Fatal("the control finds nothing to forget")
 	}
 	h.put()
-	fresh := getHasher()
+	fresh := getHasher(false)
 	defer fresh.put()
 	if !isZero(all) {
 		t.Error("the scratch slot is not wiped")

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"bytes"
+	"testing"
+)
+
+// TestRun: a missed target is reported and fails, an empty selection fails, and the lines have the form that scripts read.
+func TestRun(t *testing.T) {
+	constant := func(v float64) func() (float64, error) { return func() (float64, error) { return v, nil } }
+	tests := []struct {
+		r    ratio
+		line string
+		met  bool
+	}{
+		{ratio{name: "a", limit: 0.1, measure: constant(0.1)}, "ratio a 0.1 target <= 0.1\n", true},
+		{ratio{name: "a", limit: 0.1, measure: constant(0.11)}, "ratio a 0.11 target <= 0.1\n", false},
+		{ratio{name: "b", atLeast: true, limit: 0.85, measure: constant(0.85)}, "ratio b 0.85 target >= 0.85\n", true},
+		{ratio{name: "b", atLeast: true, limit: 0.85, measure: constant(0.8)}, "ratio b 0.8 target >= 0.85\n", false},
+	}
+	for _, tt := range tests {
+		var out bytes.Buffer
+		value, err := tt.r.best()
+		if met := tt.r.report(&out, value); err != nil || met != tt.met || out.String() != tt.line {
+			t.Errorf("met %v, %q, error %v; want %v, %q", met, out.String(), err, tt.met, tt.line)
+		}
+	}
+	var out, errs bytes.Buffer
+	if code := run([]string{"^no such name$"}, &out, &errs); code != 2 {
+		t.Errorf("nothing measured: exit code %d, want 2", code)
+	}
+	if code := run([]string{"^use_allocs$"}, &out, &errs); code != 0 || out.String() != "ratio use_allocs 0 target <= 0\n" {
+		t.Errorf("exit code %d, %q", code, out.String())
+	}
+}
+
+// TestLockedMemory: OPS-1004. It is a fact and no measurement, so that it can be a test.
+func TestLockedMemory(t *testing.T) {
+	var out, errs bytes.Buffer
+	if code := run([]string{"^secret_locked_mib_10k$"}, &out, &errs); code != 0 {
+		t.Errorf("exit code %d, %s%s", code, out.String(), errs.String())
+	}
+}
+
+// TestSpeedUpSeesSerialWork: the scaling of work behind a lock is far from that of arithmetic.
+func TestSpeedUpSeesSerialWork(t *testing.T) {
+	lock := make(chan struct{}, 1)
+	serial := scaling(func(int) {
+		lock <- struct{}{}
+		arithmetic()
+		<-lock
+	})
+	if serial > 0.8 {
+		t.Errorf("serial work scales by %.2f of the control", serial)
+	}
+}

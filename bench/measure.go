@@ -1,0 +1,112 @@
+package main
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+const (
+	rounds   = 41
+	batchFor = 8 * time.Millisecond // long against the clock and the scheduler, short against drift
+)
+
+// batch is how many calls of f take about batchFor.
+func batch(f func()) int {
+	for n := 1; ; n *= 2 {
+		start := time.Now()
+		for range n {
+			f()
+		}
+		if took := time.Since(start); took >= batchFor/4 {
+			return max(1, int(float64(n)*float64(batchFor)/float64(took)))
+		}
+	}
+}
+
+// perCall returns the nanoseconds of one of n calls of f.
+func perCall(n int, f func()) float64 {
+	start := time.Now()
+	for range n {
+		f()
+	}
+	return float64(time.Since(start).Nanoseconds()) / float64(n)
+}
+
+// compare returns the median of own's time over peer's. The two take turns, in an order that changes, so that each
+// ratio is of neighbours: what slows the machine for a while slows both.
+func compare(own, peer func()) float64 {
+	nOwn, nPeer := batch(own), batch(peer)
+	ratios := make([]float64, rounds)
+	for i := range ratios {
+		var o, p float64
+		if i%2 == 0 {
+			o, p = perCall(nOwn, own), perCall(nPeer, peer)
+		} else {
+			p, o = perCall(nPeer, peer), perCall(nOwn, own)
+		}
+		ratios[i] = o / p
+	}
+	return median(ratios)
+}
+
+// scaling returns the speed-up of f on two goroutines over that of plain arithmetic, which shares nothing: the median of
+// rounds in which all four measurements are neighbours. f gets the number of its goroutine.
+func scaling(f func(g int)) float64 {
+	nOwn, nControl := batch(func() { f(0) }), batch(func() { arithmetic() })
+	ratios := make([]float64, rounds)
+	for i := range ratios {
+		control := speedUp(nControl, func(int) { arithmetic() })
+		ratios[i] = speedUp(nOwn, f) / control
+	}
+	return median(ratios)
+}
+
+// speedUp is the work done in a time by two goroutines, over that by one.
+func speedUp(n int, f func(g int)) float64 {
+	one := perCall(n, func() { f(0) })
+	var wg sync.WaitGroup
+	start := time.Now()
+	for g := range 2 {
+		wg.Go(func() {
+			for range n {
+				f(g)
+			}
+		})
+	}
+	wg.Wait()
+	two := float64(time.Since(start).Nanoseconds()) / float64(2*n)
+	return one / two
+}
+
+// sink is written to so that the compiler has to compute.
+//
+//nolint:gochecknoglobals // nobody reads it
+var sink atomic.Uint64
+
+// arithmetic is some hundred nanoseconds of work in registers.
+//
+//go:noinline
+func arithmetic() {
+	x := uint64(88172645463325252)
+	for range 256 {
+		x ^= x << 13
+		x ^= x >> 7
+		x ^= x << 17
+	}
+	if x == 0 { // never, and the compiler does not know
+		sink.Add(1)
+	}
+}
+
+// allocations is the number of heap allocations of one call of f.
+func allocations(f func()) float64 {
+	return testing.AllocsPerRun(10_000, f)
+}
+
+func median(values []float64) float64 {
+	slices.Sort(values)
+	return values[len(values)/2]
+}

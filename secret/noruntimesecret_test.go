@@ -1,0 +1,5 @@
+//go:build !goexperiment.runtimesecret
+
+package secret_test
+
+const runtimeSecret = false
