@@ -110,19 +110,19 @@ func lockedScratch() error {
 	if err != nil {
 		return err
 	}
-	runtime.GC()
-	runtime.GC() // the pool's hashers go, and only the spare one is left
+	// Slots come back while this runs: the pool's hashers are collected, and their clean-up takes its time. So what is left
+	// is taken until a new hasher gets unlocked memory.
 	var all []block
-	for i := range slotSizes {
-		for {
-			b, err := shared.alloc(slotSizes[i]-canarySize, true)
-			if err != nil {
-				break
-			}
-			all = append(all, b)
+	var locked []*hasher
+	weak := (*hasher)(nil)
+	for range 100 {
+		runtime.GC()
+		all = append(all, exhaust()...)
+		if weak = getHasher(false); weak == nil || weak.level == LevelHeap {
+			break
 		}
+		locked = append(locked, weak)
 	}
-	weak := getHasher(false)
 	if weak == nil || weak.level != LevelHeap {
 		return errors.New("control: locked memory is left")
 	}
@@ -141,7 +141,25 @@ func lockedScratch() error {
 	for _, b := range all {
 		reclaim(b)
 	}
+	for _, h := range locked {
+		h.put()
+	}
 	return s.Close()
+}
+
+// exhaust takes all locked memory that there is.
+func exhaust() []block {
+	var all []block
+	for i := range slotSizes {
+		for {
+			b, err := shared.alloc(slotSizes[i]-canarySize, true)
+			if err != nil {
+				break
+			}
+			all = append(all, b)
+		}
+	}
+	return all
 }
 
 // verifyAll verifies from many goroutines at once, while collections empty the pool of hashers.
