@@ -3,6 +3,7 @@ package secret
 import (
 	"encoding/binary"
 	"fmt"
+	"os"
 	"sync"
 	"unsafe"
 )
@@ -61,6 +62,7 @@ type arena struct {
 	seed      [2]uint64 // of the canaries; drawn with the first chunk
 	live      int       // slots in use
 	regions   int       // mappings in existence
+	released  int       // mappings that were given back so far: each may have made room for a locked one
 	corrupted int       // slots whose canary was gone when they were freed
 }
 
@@ -68,6 +70,7 @@ type arena struct {
 type class struct {
 	partial []*chunk // those with a free slot
 	bytes   int      // of all chunks
+	tried   int      // arena.released when locking failed last
 }
 
 // chunk is one mapping that is cut into slots of one size.
@@ -132,10 +135,18 @@ func (a *arena) free(b block) error {
 	return nil
 }
 
+// slotSize is what a slot for n bytes takes, a mapping of its own for a large one.
+func slotSize(n int) int {
+	if i := classOf(n); i < len(slotSizes) {
+		return slotSizes[i]
+	}
+	page := os.Getpagesize()
+	return (n + canarySize + page - 1) / page * page
+}
+
 // shrink moves the first n bytes of b, which are all that is not zero, to a smaller slot if there is a size for them.
 func (a *arena) shrink(b block, n int, required bool) (block, error) {
-	i := classOf(n)
-	if i == len(slotSizes) || slotSizes[i] >= b.chunk.size {
+	if slotSize(n) >= b.chunk.size {
 		return b, nil
 	}
 	small, err := a.alloc(n, required)

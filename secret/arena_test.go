@@ -186,3 +186,28 @@ func TestLevels(t *testing.T) {
 	}
 	t.Logf("this process gets %s", ProtectionLevel())
 }
+
+// TestLargeBufferShrinks: what a large buffer does not need goes back, though it is more than the largest slot.
+func TestLargeBufferShrinks(t *testing.T) { // EXP-PERF-8001
+	s, err := New(1<<20, func(buf []byte) (int, error) {
+		for i := range 5000 {
+			buf[i] = byte(i)
+		}
+		return 5000, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if size := s.cell().block.chunk.size; size > 2*os.Getpagesize() {
+		t.Errorf("5000 bytes hold a slot of %d", size)
+	}
+	if err := s.Use(func(b []byte) error {
+		if len(b) != 5000 || b[4999] != byte(4999&0xff) {
+			return errors.New("other content")
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+}

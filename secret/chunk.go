@@ -29,8 +29,7 @@ func (a *arena) chunkLocked(n int, required bool) (*chunk, error) {
 	if i := classOf(n); i < len(slotSizes) {
 		return a.partialLocked(i, required)
 	}
-	page := os.Getpagesize()
-	size := (n + canarySize + page - 1) / page * page
+	size := slotSize(n)
 	return a.mapLocked(size, size, nil, required)
 }
 
@@ -42,12 +41,20 @@ func (a *arena) partialLocked(i int, required bool) (*chunk, error) {
 			return c, nil
 		}
 	}
-	if len(cl.partial) > 0 && !required {
+	// A slot that is not locked will do when there is nothing else, and there is once something was given back.
+	spare := len(cl.partial) > 0 && !required
+	if spare && cl.tried == a.released {
 		return cl.partial[0], nil
 	}
 	// Doubling saves the lock limit for few secrets and mappings for many.
-	c, err := a.mapLocked(min(max(cl.bytes, os.Getpagesize()), maxChunk), slotSizes[i], cl, required)
-	if err != nil {
+	c, err := a.mapLocked(min(max(cl.bytes, os.Getpagesize()), maxChunk), slotSizes[i], cl, required || spare)
+	if err != nil || c.region.level == LevelHeap {
+		cl.tried = a.released
+	}
+	switch {
+	case err != nil && spare:
+		return cl.partial[0], nil
+	case err != nil:
 		return nil, err
 	}
 	cl.bytes += len(c.region.data)
@@ -103,8 +110,9 @@ func (a *arena) giveLocked(b block) {
 	if c.class != nil && c.pos < 0 {
 		c.class.add(c)
 	}
-	// One empty chunk of a class stays, so that a lone secret that comes and goes does not map pages each time.
-	if len(c.free) < c.slots || c.class != nil && c.class.onlyEmpty(c) {
+	// One empty chunk of a class stays, so that a lone secret that comes and goes does not map pages each time; one that
+	// is not locked does not, since the next may be.
+	if len(c.free) < c.slots || c.class != nil && c.region.level != LevelHeap && c.class.onlyEmpty(c) {
 		return
 	}
 	if c.class != nil {
@@ -112,6 +120,7 @@ func (a *arena) giveLocked(b block) {
 		c.class.bytes -= len(c.region.data)
 	}
 	a.regions--
+	a.released++
 	c.region.release()
 }
 

@@ -25,6 +25,8 @@
 //
 // What is not promised:
 //
+//   - A nil *Secret in an encoder: its methods, promoted from a value, panic there, as those of a nil *time.Time do. fmt
+//     prints <nil>, slog [REDACTED].
 //   - Protection from root, from a debugger that may attach to the process, or from hostile code inside it. Against
 //     debuggers of the same user there is [HardenProcess].
 //   - Copies that a caller makes: the string of Expose, bytes kept from a Use callback. Slices handed to callbacks are
@@ -42,6 +44,9 @@
 //     fifty times as long, does scale.
 //   - Encoding of a struct that embeds a nil *Secret: json and others panic, as with any type whose methods have value
 //     receivers. Give the field a name.
+//
+// Errors, for errors.Is: [ErrClosed], [ErrEmpty], [ErrTooLarge], [ErrInvalidFormat], [ErrNotLocked] (locked memory was
+// required), [ErrNoMemory], [ErrCorrupted] (the process overwrote its own memory) and [ErrNotSerializable].
 //
 // The bytes of all secrets share one arena of few pages, since a locked page of its own for each secret exhausts the
 // usual lock limit of 64 KiB after sixteen of them. The arena is one for the process, as the lock limit and the pages

@@ -19,7 +19,8 @@ var (
 	ErrNotLocked = errors.New("secret: memory not locked")
 	// ErrNoMemory says that the system has no pages to give.
 	ErrNoMemory = errors.New("secret: no memory")
-	// ErrCorrupted says that something wrote past the end of a slot, found when the slot was wiped.
+	// ErrCorrupted says that something wrote past the end of a slot, found when the slot was wiped. Memory of this
+	// process was overwritten by unsafe code: restart it, and look for that code.
 	ErrCorrupted = errors.New("secret: memory corrupted")
 
 	errNilFunc = errors.New("secret: nil function")

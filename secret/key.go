@@ -13,7 +13,7 @@ type Key struct {
 }
 
 // NewKey makes a key from what fill writes into buf: [KeySize] zero bytes outside the Go heap, all of which become the
-// key. fill must not keep buf. The error is that of fill, as it is, or [ErrNoMemory]; buf is wiped then.
+// key: one that fill leaves alone is all zeros. fill must not keep buf. The error is that of fill, as it is, or [ErrNoMemory]; buf is wiped then.
 func NewKey(fill func(buf []byte) error) (*Key, error) {
 	return Options{}.NewKey(fill)
 }

@@ -10,7 +10,8 @@ import (
 // secret and not to the process: two libraries in one program need not agree, and nothing depends on who came first.
 type Options struct {
 	// RequireLocked makes it an error, [ErrNotLocked], if the pages cannot be locked: before any byte of the content is
-	// in memory, for the slot and for the scratch memory that hashing takes. False means that secrets are made at
+	// in memory, for the slot and for the scratch memory that hashing takes; not for the state inside Go's SHA-256, and
+	// not for what crypto/hkdf keeps (see package kdf), both of which are on the Go heap. False means that secrets are made at
 	// [LevelHeap] then, and that the level says so.
 	RequireLocked bool
 

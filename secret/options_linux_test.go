@@ -13,7 +13,7 @@ import (
 // TestRequireLocked: EXP-RELIABLE-8002, SM-THREAT-2001: with the option a lack of lockable memory is an error before any
 // byte of the content is in memory, and never a weaker secret.
 func TestRequireLocked(t *testing.T) {
-	for _, name := range []string{"require ulimit -l 0", "require ulimit -l 64", "locked scratch"} {
+	for _, name := range []string{"require ulimit -l 0", "require ulimit -l 64", "locked scratch", "locked again"} {
 		t.Run("SM-SEC-5001 "+name, func(t *testing.T) {
 			if out, err := startChild(name, unrestricted); err != nil || !strings.HasSuffix(out, "done\n") {
 				t.Errorf("%v\n%s", err, out)
@@ -43,6 +43,9 @@ func requireNothing() error {
 	}
 	if why := Degradation(); !errors.Is(why, ErrNotLocked) || !strings.Contains(why.Error(), "RLIMIT_MEMLOCK is 0") {
 		return fmt.Errorf("the reason does not name the limit: %w", why)
+	}
+	if strings.Contains(Degradation().Error(), "%!") {
+		return fmt.Errorf("the reason cannot be read: %w", Degradation())
 	}
 	s, err := FromBytes([]byte(content)) // the control
 	if err != nil || s.Level() != LevelHeap {
@@ -97,6 +100,35 @@ func requireSome() error {
 		return fmt.Errorf("only %d secrets fit", len(strong))
 	}
 	return verifyAll(strong)
+}
+
+// lockedAgain uses up the limit, gives all of it back, and must get locked memory again.
+func lockedAgain() error {
+	limit, err := lowerLockLimit(64 << 10)
+	if err != nil || limit == 0 {
+		return err
+	}
+	var all []*Secret
+	for range 3000 {
+		s, err := FromBytes([]byte(content))
+		if err != nil {
+			return err
+		}
+		all = append(all, s)
+	}
+	if all[0].Level() == LevelHeap || all[len(all)-1].Level() != LevelHeap {
+		return errors.New("the control did not exhaust the limit")
+	}
+	for i := len(all) - 1; i >= 0; i-- { // as defers do
+		if err := all[i].Close(); err != nil {
+			return err
+		}
+	}
+	s, err := FromBytes([]byte(content))
+	if err != nil || s.Level() == LevelHeap || ProtectionLevel() == LevelHeap {
+		return fmt.Errorf("after all was given back: level %s, %w", s.Level(), err)
+	}
+	return s.Close()
 }
 
 // lockedScratch uses up the limit after one secret was made that requires locked memory. It must still verify, in locked

@@ -43,6 +43,12 @@ func (handle) GoString() string { return Redacted }
 // LogValue implements [slog.LogValuer]: [Redacted].
 func (handle) LogValue() slog.Value { return slog.StringValue(Redacted) }
 
+// LogValue implements [slog.LogValuer] for a nil Secret too, an optional field that was left out: [Redacted].
+func (s *Secret) LogValue() slog.Value { return slog.StringValue(Redacted) }
+
+// LogValue is [Secret.LogValue] for a key.
+func (k *Key) LogValue() slog.Value { return slog.StringValue(Redacted) }
+
 // MarshalText returns [ErrNotSerializable]; encoding/xml asks for it too.
 func (handle) MarshalText() ([]byte, error) { return nil, ErrNotSerializable }
 

@@ -176,6 +176,17 @@ func TestPrinting(t *testing.T) {
 	}
 }
 
+// TestSlogOfNothing: SM-SEC-5002. An optional field that was left out is logged like any other.
+func TestSlogOfNothing(t *testing.T) {
+	var out bytes.Buffer
+	for _, handler := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
+		slog.New(handler).Info("message", "secret", (*Secret)(nil), "key", (*Key)(nil))
+	}
+	if text := out.String(); strings.Contains(text, "panic") || strings.Count(text, Redacted) != 4 {
+		t.Errorf("logged %s", text)
+	}
+}
+
 func TestSlog(t *testing.T) {
 	for _, h := range holders(t) {
 		t.Run("SM-SEC-5002 "+h.name, func(t *testing.T) {

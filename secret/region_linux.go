@@ -1,7 +1,6 @@
 package secret
 
 import (
-	"errors"
 	"fmt"
 	"os"
 
@@ -66,7 +65,7 @@ func newSecretRegion(size int) (region, error) {
 	}
 	r, err := reserve(fd, size, unix.MAP_SHARED)
 	if err != nil {
-		return region{}, fmt.Errorf("memfd_secret: %w", errors.Unwrap(err))
+		return region{}, fmt.Errorf("memfd_secret: %w", err)
 	}
 	err = unix.Madvise(r.data, unix.MADV_DONTFORK)
 	if err == nil {

@@ -165,6 +165,7 @@ var children = map[string]func() error{
 
 	"require ulimit -l 0":  requireNothing,
 	"require ulimit -l 64": requireSome,
+	"locked again":         lockedAgain,
 
 	"locked scratch": lockedScratch,
 

@@ -31,7 +31,7 @@ type Secret struct {
 
 // New makes a secret from what fill writes: it gets a zeroed buffer of size bytes outside the Go heap, and returns how
 // many bytes at the start of it are the content. The rest is wiped; the secret takes no more memory than its content
-// needs. fill must not keep the buffer. Size it by the expected content (n+1 for a file of n bytes shows whether it grew):
+// needs, to the page where it is large. fill must not keep the buffer. Size it by the expected content (n+1 for a file of n bytes shows whether it grew):
 // a buffer over 4 KiB costs a mapping of its own, and wiping 1 MiB takes milliseconds.
 //
 // Errors: that of fill, as it is; [ErrEmpty] if size or the content is not positive; [ErrTooLarge] if size is over

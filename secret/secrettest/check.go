@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -58,7 +59,9 @@ func Canary(tb testing.TB) *secret.Secret {
 // and the other forms in which fmt prints bytes. Encoders may refuse v, and should; a panic of one is a failure, too: a
 // struct that embeds a *secret.Secret has its methods, which panic while it is nil.
 //
-// It cannot look inside functions, channels and what a value refers to by a name or a number.
+// It cannot look inside functions, channels, unsafe pointers (atomic.Pointer and sync.Map have some) and what a value
+// refers to by a name or a number, and takes no number of more than a byte apart. Methods with a pointer receiver are
+// tried on v, not on what lies inside it: check those types too.
 //
 // s must not be closed and must have [MinRun] bytes or more; use a [Canary], since of an ordinary word a part may well occur
 // elsewhere. Messages name the way and the form, and never what was found.
@@ -79,13 +82,15 @@ func problems(v any, s *secret.Secret, more []Encoder) []string {
 		search := newSearch(content)
 		defer search.wipe()
 		shown := map[string][]string{} // the ways, by the form in which they show it
-		for _, way := range append(ways(v), more...) {
-			text, panicked := try(way, v)
-			if panicked {
-				found = append(found, way.Name+" panics; does it embed a secret that is nil?")
-			}
-			if form := search.in(text); form != "" {
-				shown[form] = append(shown[form], way.Name)
+		for _, v := range withPointer(v) {
+			for _, way := range append(ways(v), more...) {
+				text, panicked := try(way, v)
+				if panicked {
+					found = append(found, way.Name+" panics; does it embed a secret that is nil?")
+				}
+				if form := search.in(text); form != "" && !slices.Contains(shown[form], way.Name) {
+					shown[form] = append(shown[form], way.Name)
+				}
 			}
 		}
 		for _, form := range slices.Sorted(maps.Keys(shown)) {
@@ -100,6 +105,17 @@ func problems(v any, s *secret.Secret, more []Encoder) []string {
 		found = append(found, err.Error())
 	}
 	return found
+}
+
+// withPointer is v and, if v is not a pointer itself, a pointer to it: methods with a pointer receiver, such as a String
+// that says too much, are only found there.
+func withPointer(v any) []any {
+	if v == nil || reflect.TypeOf(v).Kind() == reflect.Pointer {
+		return []any{v}
+	}
+	p := reflect.New(reflect.TypeOf(v))
+	p.Elem().Set(reflect.ValueOf(v))
+	return []any{v, p.Interface()}
 }
 
 // some names the first few.

@@ -134,6 +134,9 @@ func (w *walker) value(v reflect.Value, place string, depth int) {
 // list joins numbers to the bytes that they are, and walks into everything else.
 func (w *walker) list(v reflect.Value, place string, depth int) {
 	kind := v.Type().Elem().Kind()
+	if v.Kind() == reflect.Slice {
+		v = v.Slice(0, v.Cap()) // what was cut off still lies there
+	}
 	var text []byte
 	for i := range v.Len() {
 		e := v.Index(i)

@@ -89,6 +89,7 @@ type (
 	copied     struct{ token string }
 	copiedHex  struct{ Note string }
 	printing   struct{ s *secret.Secret }
+	pointed    struct{ s *secret.Secret }
 	marshaling struct{ s *secret.Secret }
 	textual    struct{ s *secret.Secret }
 	wide       struct{ runes []rune }
@@ -98,6 +99,8 @@ func (p printing) String() string {
 	out, err := p.s.Expose()
 	return fmt.Sprint("token=", out, err)
 }
+
+func (p *pointed) String() string { return printing{p.s}.String() }
 
 func (m marshaling) MarshalJSON() ([]byte, error) {
 	out, err := m.s.Expose()
@@ -128,6 +131,8 @@ func TestCheckFindsLeaks(t *testing.T) {
 		{"base64", copiedHex{base64.StdEncoding.EncodeToString([]byte("x" + content))}, "base64"},
 		{"base64url", copiedHex{base64.RawURLEncoding.EncodeToString([]byte("xy" + content))}, "base64"},
 		{"a String method", printing{s}, "as it is"},
+		{"a String method of the pointer", pointed{s}, "as it is"},
+		{"bytes that were cut off", struct{ b []byte }{[]byte(content)[:0]}, "lies in"},
 		{"a MarshalJSON method", marshaling{s}, "encoding/json"},
 		{"an error of MarshalText", textual{s}, "as it is"},
 		{"an error", fmt.Errorf("login with %s: %w", content, fs.ErrPermission), "as it is"},
