@@ -45,11 +45,14 @@ func TestLockedMemory(t *testing.T) {
 // TestSpeedUpSeesSerialWork: the scaling of work behind a lock is far from that of arithmetic.
 func TestSpeedUpSeesSerialWork(t *testing.T) {
 	lock := make(chan struct{}, 1)
-	serial := scaling(func(int) {
+	serial, err := scaling(func(int) {
 		lock <- struct{}{}
 		arithmetic()
 		<-lock
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if serial > 0.8 {
 		t.Errorf("serial work scales by %.2f of the control", serial)
 	}

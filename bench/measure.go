@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -52,16 +53,25 @@ func compare(own, peer func()) float64 {
 	return median(ratios)
 }
 
+// errBusy: other programs had the second processor.
+var errBusy = errors.New("no second processor was free for long enough to measure on two")
+
 // scaling returns the speed-up of f on two goroutines over that of plain arithmetic, which shares nothing: the median of
-// rounds in which all four measurements are neighbours. f gets the number of its goroutine.
-func scaling(f func(g int)) float64 {
+// rounds in which all four measurements are neighbours. f gets the number of its goroutine. A round in which arithmetic
+// itself does not scale says nothing, and another is tried.
+func scaling(f func(g int)) (float64, error) {
+	const free = 1.5 // of 2 processors
 	nOwn, nControl := batch(func() { f(0) }), batch(func() { arithmetic() })
-	ratios := make([]float64, rounds)
-	for i := range ratios {
-		control := speedUp(nControl, func(int) { arithmetic() })
-		ratios[i] = speedUp(nOwn, f) / control
+	var ratios []float64
+	for tries := 0; len(ratios) < rounds; tries++ {
+		if tries == 10*rounds {
+			return 0, errBusy
+		}
+		if control := speedUp(nControl, func(int) { arithmetic() }); control >= free {
+			ratios = append(ratios, speedUp(nOwn, f)/control)
+		}
 	}
-	return median(ratios)
+	return median(ratios), nil
 }
 
 // speedUp is the work done in a time by two goroutines, over that by one.

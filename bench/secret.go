@@ -21,13 +21,13 @@ func secretRatios() []ratio {
 		{name: "secret_lifecycle_vs_memguard", limit: 0.10, measure: lifecycle},
 		{name: "secret_locked_mib_10k", limit: 4, measure: lockedMiB},
 		{name: "verify_vs_hmac", limit: 2, measure: verify},
-		{name: "verify_allocs", limit: 0, measure: withSecret(func(s *secret.Secret) float64 {
-			return allocations(func() { s.Verify(token) })
+		{name: "verify_allocs", limit: 0, measure: withSecret(func(s *secret.Secret) (float64, error) {
+			return allocations(func() { s.Verify(token) }), nil
 		})},
-		{name: "use_allocs", limit: 0, measure: withSecret(func(s *secret.Secret) float64 {
-			return allocations(func() { _ = s.Use(ignore) })
+		{name: "use_allocs", limit: 0, measure: withSecret(func(s *secret.Secret) (float64, error) {
+			return allocations(func() { _ = s.Use(ignore) }), nil
 		})},
-		{name: "verify_scaling_2", atLeast: true, limit: 0.85, measure: withSecret(func(s *secret.Secret) float64 {
+		{name: "verify_scaling_2", atLeast: true, limit: 0.85, measure: withSecret(func(s *secret.Secret) (float64, error) {
 			return scaling(func(int) { s.Verify(token) })
 		})},
 		{name: "use_scaling_2", atLeast: true, limit: 0.85, measure: useScaling},
@@ -51,7 +51,7 @@ func once(failed *error) func() {
 	}
 }
 
-func withSecret(f func(*secret.Secret) float64) func() (float64, error) {
+func withSecret(f func(*secret.Secret) (float64, error)) func() (float64, error) {
 	return func() (float64, error) {
 		s, err := secret.New(len(token), fill)
 		if err != nil {
@@ -60,7 +60,8 @@ func withSecret(f func(*secret.Secret) float64) func() (float64, error) {
 		if !s.Verify(token) {
 			return 0, errors.New("does not verify")
 		}
-		return f(s), s.Close()
+		value, err := f(s)
+		return value, errors.Join(err, s.Close())
 	}
 }
 
@@ -117,12 +118,12 @@ func lockedKiB() (int, error) {
 func verify() (float64, error) {
 	key, msg := []byte(strings.Repeat("k", 32)), []byte(token)
 	var sum [sha256.Size]byte
-	return withSecret(func(s *secret.Secret) float64 {
+	return withSecret(func(s *secret.Secret) (float64, error) {
 		return compare(func() { s.Verify(token) }, func() {
 			h := hmac.New(sha256.New, key)
 			h.Write(msg)
 			h.Sum(sum[:0])
-		})
+		}), nil
 	})()
 }
 
@@ -132,7 +133,7 @@ func useScaling() (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	value, err := withSecret(func(s *secret.Secret) float64 {
+	value, err := withSecret(func(s *secret.Secret) (float64, error) {
 		secrets := [2]*secret.Secret{s, other}
 		return scaling(func(g int) { _ = secrets[g].Use(ignore) })
 	})()

@@ -10,19 +10,34 @@ import (
 	"fmt"
 	"strconv"
 	"sync/atomic"
+	"time"
 
-	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/api"
+	"github.com/llorch/secrets-management/policy/internal/sandbox"
 )
 
 // Errors of an [Engine], for errors.Is. Each comes with a denying Decision; ErrRequest and ErrBundle are declared with
 // what they are about.
 var (
-	ErrEvaluation = errors.New("policy evaluation failed")    // the guest trapped, aborted or gave no well-formed decision
-	ErrLimit      = errors.New("policy exceeded a limit")     // deadline, fuel, memory, stack, input or result
+	ErrEvaluation = sandbox.ErrEvaluation                     // the guest trapped, aborted or gave no well-formed decision
+	ErrLimit      = sandbox.ErrLimit                          // deadline, fuel, memory, stack, input or result
 	ErrClosed     = errors.New("policy engine is closed")     // or was never opened
 	ErrSmoke      = errors.New("policy fails its smoke test") // the bundle cannot decide, or grants everything
 )
+
+// Limits bound what a policy may use. A zero field takes the default; a value outside the stated range is an error from
+// [Open]. There is no way to switch a limit off.
+type Limits struct {
+	Deadline      time.Duration // of one decision. Default 100 ms, at most 10 s
+	Fuel          int64         // of one decision, about one unit an instruction. Default 50 million, at most 10 billion
+	GrowthBytes   int64         // memory growth during one decision. Default 16 MiB, at most 256 MiB
+	StackBytes    int64         // call stack, counted by worst-case frames. Default 16 MiB, at most 256 MiB
+	InputBytes    int           // encoded request. Default 256 KiB, at most 4 MiB
+	ResultBytes   int           // encoded decision. Default 256 KiB, at most 4 MiB
+	DataBytes     int64         // memory of an instance with its data, before any decision. Default 64 MiB, at most 1 GiB
+	ModuleBytes   int           // the bundle's policy.wasm. Default 4 MiB, at most 16 MiB
+	Instances     int           // decisions at the same time; others wait. Default GOMAXPROCS, at most 1024
+	LoadingBudget time.Duration // to instantiate and to parse the data. Default 5 s, at most 60 s
+}
 
 // Options of [Open]. The zero value is right for services.
 type Options struct {
@@ -46,15 +61,11 @@ type Engine struct {
 	active atomic.Pointer[activation]
 }
 
-// activation is one bundle in force: its compiled guest and a fixed number of places for instances.
+// activation is one bundle in force.
 type activation struct {
-	runtime wazero.Runtime
-	code    wazero.CompiledModule
-	data    []byte
-	limits  Limits
-	info    Info
-	slots   chan *instance // nil is a place whose instance has yet to be made
-	closed  chan struct{}
+	program    *sandbox.Program
+	info       Info
+	inputBytes int // the limit
 }
 
 //go:embed default.tar.gz
@@ -101,63 +112,27 @@ func Open(ctx context.Context, b *Bundle, opts Options) (*Engine, error) {
 	return e, nil
 }
 
-// features are what OPA's runtime is compiled to. Everything else, bulk memory with its unmetered lengths first, stays
-// invalid.
-const features = api.CoreFeatureMutableGlobal
-
 func activate(ctx context.Context, b *Bundle, opts Options) (*activation, error) {
-	limits, err := opts.Limits.resolve()
+	limits, err := sandbox.Limits(opts.Limits).Resolve()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("policy: %w", err)
 	}
-	if len(b.Wasm) > limits.ModuleBytes {
-		return nil, fmt.Errorf("%w: policy.wasm has %d bytes, at most %d are allowed", ErrLimit, len(b.Wasm), limits.ModuleBytes)
+	program, err := sandbox.Open(ctx, b.Wasm, b.data(), sandbox.Config{
+		Limits: limits, Interpreter: opts.Interpreter, Entrypoints: []string{EntrypointDecision, EntrypointMayAsk},
+	})
+	switch {
+	case errors.Is(err, sandbox.ErrModule):
+		return nil, fmt.Errorf("%w: %s: %w", ErrBundle, wasmFile, err)
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", wasmFile, err)
 	}
-	wasm, plain, err := rewrite(b.Wasm, limits)
-	if err != nil {
-		return nil, fmt.Errorf("%w: policy.wasm: %w", ErrBundle, err)
-	}
-	if err := validate(ctx, plain); err != nil {
-		return nil, err
-	}
-	a := &activation{
-		data: dataOrNone(b.Data), limits: limits, slots: make(chan *instance, limits.Instances), closed: make(chan struct{}),
-		info: Info{Engine: "compiler", Revision: b.Manifest.Revision, Digest: digest(b)},
-	}
-	for range limits.Instances {
-		a.slots <- nil
-	}
-	config := wazero.NewRuntimeConfigInterpreter()
-	if opts.Interpreter || !canCompile() {
-		a.info.Engine = "interpreter"
-	} else {
-		config = wazero.NewRuntimeConfigCompiler()
-	}
-	a.runtime = wazero.NewRuntimeWithConfig(ctx, config.WithCoreFeatures(features).WithMemoryLimitPages(limits.maxPages()))
-	if err := a.start(ctx, wasm); err != nil {
-		a.close()
+	info := Info{Engine: program.Engine(), Revision: b.Manifest.Revision, Digest: digest(b)}
+	a := &activation{program, info, limits.InputBytes}
+	if err := a.smoke(ctx); err != nil {
+		program.Close()
 		return nil, err
 	}
 	return a, nil
-}
-
-// dataOrNone gives a bundle without data an empty object.
-func dataOrNone(data []byte) []byte {
-	if data == nil {
-		return []byte("{}")
-	}
-	return data
-}
-
-// validate lets wazero judge the module as it came: only there are indices one past the guest's own an error, which
-// in the rewritten one address what was appended.
-func validate(ctx context.Context, module []byte) error {
-	rt := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter().WithCoreFeatures(features))
-	defer rt.Close(ctx) //nolint:errcheck // nothing was instantiated
-	if _, err := rt.CompileModule(ctx, module); err != nil {
-		return fmt.Errorf("%w: policy.wasm: %.300q", ErrBundle, err.Error())
-	}
-	return nil
 }
 
 func digest(b *Bundle) string {
@@ -168,18 +143,8 @@ func digest(b *Bundle) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// start compiles the rewritten module, makes the first instance and tries it.
-func (a *activation) start(ctx context.Context, wasm []byte) error {
-	if err := instantiateHost(ctx, a.runtime); err != nil {
-		return err
-	}
-	var err error
-	if err = ctx.Err(); err != nil {
-		return err
-	}
-	if a.code, err = a.runtime.CompileModule(ctx, wasm); err != nil {
-		return fmt.Errorf("%w: policy.wasm after metering: %.300q", ErrBundle, err.Error())
-	}
+// smoke asks a new policy what every sane one refuses.
+func (a *activation) smoke(ctx context.Context) error {
 	d, err := a.decide(ctx, smokeRequest())
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrSmoke, err)
@@ -237,7 +202,7 @@ func (e *Engine) Info() Info {
 // twice is allowed.
 func (e *Engine) Close() {
 	if a := e.active.Swap(nil); a != nil {
-		a.close()
+		a.program.Close()
 	}
 }
 
@@ -266,63 +231,27 @@ func (a *activation) evaluate(ctx context.Context, entrypoint string, r *Request
 	if err := r.validate(); err != nil {
 		return err
 	}
-	inst, err := a.acquire(ctx)
+	inst, err := a.program.Acquire(ctx)
+	if errors.Is(err, sandbox.ErrClosed) {
+		return ErrClosed
+	}
 	if err != nil {
 		return err
 	}
-	inst.input, err = encode(inst.input[:0], r)
-	if err == nil && len(inst.input) > a.limits.InputBytes {
-		err = fmt.Errorf("%w: %w: the request has %d bytes, at most %d are allowed", ErrRequest, ErrLimit, len(inst.input), a.limits.InputBytes)
+	inst.Input, err = encode(inst.Input[:0], r)
+	if n := len(inst.Input); err == nil && n > a.inputBytes {
+		err = fmt.Errorf("%w: %w: the request has %d bytes, at most %d are allowed", ErrRequest, ErrLimit, n, a.inputBytes)
 	}
 	if err != nil {
-		a.slots <- inst // the guest has not run
+		a.program.Release(inst, true) // the guest has not run
 		return err
 	}
-	raw, err := inst.evaluate(ctx, entrypoint)
+	raw, err := inst.Evaluate(ctx, entrypoint)
 	if err == nil {
 		if err = read(raw); err != nil {
 			err = fmt.Errorf("%w: %s: %w", ErrEvaluation, entrypoint, err)
 		}
 	}
-	if err != nil {
-		inst.close()
-		inst = nil
-	}
-	a.slots <- inst
+	a.program.Release(inst, err == nil)
 	return err
-}
-
-// acquire waits for a place and makes its instance if it has none.
-func (a *activation) acquire(ctx context.Context) (*instance, error) {
-	var inst *instance
-	select {
-	case <-a.closed:
-		return nil, ErrClosed
-	default:
-	}
-	select {
-	case inst = <-a.slots:
-	case <-a.closed:
-		return nil, ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	if inst != nil {
-		return inst, nil
-	}
-	inst, err := newInstance(ctx, a.runtime, a.code, a.data, a.limits)
-	if err != nil {
-		a.slots <- nil
-	}
-	return inst, err
-}
-
-func (a *activation) close() {
-	close(a.closed)
-	for range a.limits.Instances {
-		if inst := <-a.slots; inst != nil {
-			inst.close()
-		}
-	}
-	_ = a.runtime.Close(context.Background()) // frees code; guests hold nothing that could fail to close
 }

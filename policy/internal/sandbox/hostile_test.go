@@ -1,4 +1,4 @@
-package policy
+package sandbox
 
 import (
 	"context"
@@ -42,39 +42,75 @@ func hostileGuests() map[string]struct {
 		"indirect call out of table": {
 			asmGuest{eval: cat(i32const(77), []byte{opCallIndirect, typeGet, 0}), table: []byte{1, 0x70, 1, 1, 1}}, ErrEvaluation,
 		},
-		"result is not JSON":       {asmGuest{eval: i32const(8192)}, ErrEvaluation},
-		"result of the wrong kind": {asmGuest{eval: i32const(addrFalse)}, ErrEvaluation},
 	}
 }
 
-// hostileRequest makes hostile guests misbehave.
-func hostileRequest() *Request {
-	r := smokeRequest()
-	r.Context.Host = strings.Repeat("h", longInput)
-	return r
+// A hostile input makes hostile guests misbehave, an honest one does not.
+var (
+	hostile = []byte(`"` + strings.Repeat("h", longInput) + `"`)
+	honest  = []byte("{}")
+)
+
+const entrypoint = "secrets/load/decision"
+
+// run opens a program over a guest without data.
+func run(t testing.TB, module []byte, interpreter bool, limits Limits) *Program {
+	t.Helper()
+	p, err := start(t.Context(), module, interpreter, limits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
+// start opens a program and makes its first instance.
+func start(ctx context.Context, module []byte, interpreter bool, limits Limits) (*Program, error) {
+	limits, err := limits.Resolve()
+	if err != nil {
+		return nil, err
+	}
+	p, err := Open(ctx, module, []byte("{}"), Config{Limits: limits, Interpreter: interpreter, Entrypoints: []string{entrypoint}})
+	if err != nil {
+		return nil, err
+	}
+	inst, err := p.Acquire(ctx)
+	if err != nil {
+		p.Close()
+		return nil, err
+	}
+	p.Release(inst, true)
+	return p, nil
+}
+
+// evaluate returns a copy of what a guest answers.
+func evaluate(ctx context.Context, p *Program, input []byte) (string, error) {
+	inst, err := p.Acquire(ctx)
+	if err != nil {
+		return "", err
+	}
+	inst.Input = append(inst.Input[:0], input...)
+	raw, err := inst.Evaluate(ctx, entrypoint)
+	answer := string(raw)
+	p.Release(inst, err == nil)
+	return answer, err
 }
 
 func TestHostileGuests(t *testing.T) {
 	for name, h := range hostileGuests() {
 		for _, interpreter := range []bool{false, true} {
 			t.Run("POL-2001/"+name, func(t *testing.T) {
-				e, err := Open(t.Context(), &Bundle{Wasm: h.guest.build(), Data: []byte("{}")},
-					Options{Interpreter: interpreter, Limits: Limits{Instances: 1}})
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer e.Close()
+				p := run(t, h.guest.build(), interpreter, Limits{Instances: 1})
 				for range 2 {
 					start := time.Now()
-					d, err := e.Decide(t.Context(), hostileRequest())
-					if !errors.Is(err, h.want) || d.Allowed() {
-						t.Errorf("allowed %v, error %v, want %v", d.Allowed(), err, h.want)
+					if _, err := evaluate(t.Context(), p, hostile); !errors.Is(err, h.want) {
+						t.Errorf("error %v, want %v", err, h.want)
 					}
 					if took := time.Since(start); took > 5*time.Second {
 						t.Errorf("took %v", took)
 					}
-					if d, err := e.Decide(t.Context(), smokeRequest()); err != nil || d.Allowed() {
-						t.Errorf("the next honest request: allowed %v, error %v", d.Allowed(), err)
+					if answer, err := evaluate(t.Context(), p, honest); err != nil || answer != denyJSON {
+						t.Errorf("the next honest request: %q, error %v", answer, err)
 					}
 				}
 			})
@@ -121,14 +157,14 @@ func TestRefusedModules(t *testing.T) {
 	}{
 		"empty":                   {nil, "not a WebAssembly"},
 		"not Wasm":                {[]byte("#!/bin/sh\n"), "not a WebAssembly"},
-		"truncated":               {(&asmGuest{}).build()[:200], "policy.wasm"},
+		"truncated":               {(&asmGuest{}).build()[:200], "malformed module"},
 		"WASI import":             {(&asmGuest{imports: []string{"fd_write"}, module: "wasi_snapshot_preview1"}).build(), `"wasi_snapshot_preview1"."fd_write"`},
 		"clock import":            {(&asmGuest{imports: []string{"now"}}).build(), `"env"."now"`},
 		"the hook itself":         {(&asmGuest{imports: []string{hookName}, module: hookModule}).build(), `"engine"."refill"`},
 		"wrong import type":       {(&asmGuest{imports: []string{"opa_abort"}}).build(), "wrong type"},
 		"exports engine.fuel":     {(&asmGuest{exports: map[string]uint32{exportFuel: 0}}).build(), "is taken"},
 		"global one past its own": {(&asmGuest{eval: cat([]byte{opI64Const, 0, opGlobalSet, 2}, i32const(0))}).build(), "global"},
-		"memory of its own":       {(&asmGuest{sections: map[sectionID][]byte{secMemory: {1, 0, 1}}}).build(), "policy.wasm"},
+		"memory of its own":       {(&asmGuest{sections: map[sectionID][]byte{secMemory: {1, 0, 1}}}).build(), "malformed module"},
 		"starts with 4 GiB":       {(&asmGuest{pages: 65536}).build(), "pages of memory"},
 		"too many locals":         {many.build(), "locals"},
 		"locals everywhere":       {everywhere.build(), "locals"},
@@ -141,14 +177,13 @@ func TestRefusedModules(t *testing.T) {
 		},
 		"huge table":               {(&asmGuest{table: []byte{1, 0x70, 1, 0xff, 0xff, 0x3f, 0xff, 0xff, 0x3f}}).build(), "table"},
 		"data outside memory":      {(&asmGuest{sections: map[sectionID][]byte{secData: cat([]byte{1, 0}, i32const(1<<30), []byte{opEnd, 1, 0})}}).build(), "data"},
-		"bulk memory":              {(&asmGuest{eval: cat(i32const(0), i32const(0), i32const(9), []byte{0xfc, 11, 0}, i32const(0))}).build(), "policy.wasm"},
+		"bulk memory":              {(&asmGuest{eval: cat(i32const(0), i32const(0), i32const(9), []byte{0xfc, 11, 0}, i32const(0))}).build(), "malformed module"},
 		"start that never returns": {(&asmGuest{start: loop}).build(), "deadline"},
 		"start that traps":         {(&asmGuest{start: []byte{opUnreachable}}).build(), "unreachable"},
 	}
 	for name, tt := range tests {
 		t.Run("POL-2002/"+name, func(t *testing.T) {
-			_, err := Open(t.Context(), &Bundle{Wasm: tt.module, Data: []byte("{}")},
-				Options{Limits: Limits{LoadingBudget: 50 * time.Millisecond}})
+			_, err := start(t.Context(), tt.module, false, Limits{LoadingBudget: 50 * time.Millisecond})
 			if err == nil || !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("error %v, want one that says %q", err, tt.says)
 			}
@@ -169,41 +204,28 @@ func mergeBomb(locals, loops int) []byte {
 func TestCustomSectionsAreNotRead(t *testing.T) { // POL-2002
 	names := cat(appendName(nil, "name"), []byte{1}, appendBytes(nil, appendU32(nil, 0xffffffff)))
 	module := appendBytes(append((&asmGuest{}).build(), byte(secCustom)), names)
-	e, err := Open(t.Context(), &Bundle{Wasm: module}, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	e.Close()
+	run(t, module, false, Limits{})
 }
 
 // TestBareGuest is the control of the tests above: the assembler's guest itself is acceptable.
 func TestBareGuest(t *testing.T) {
-	e, err := Open(t.Context(), &Bundle{Wasm: (&asmGuest{}).build(), Data: []byte("{}")}, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer e.Close()
-	if d, err := e.Decide(t.Context(), hostileRequest()); err != nil || d.Allowed() {
-		t.Errorf("allowed %v, error %v", d.Allowed(), err)
+	p := run(t, (&asmGuest{}).build(), false, Limits{})
+	if answer, err := evaluate(t.Context(), p, hostile); err != nil || answer != denyJSON {
+		t.Errorf("%q, error %v", answer, err)
 	}
 }
 
 func TestDeadlineHolds(t *testing.T) {
 	guest := hostileGuests()["endless loop"].guest
-	e, err := Open(t.Context(), &Bundle{Wasm: guest.build(), Data: []byte("{}")},
-		Options{Limits: Limits{Deadline: 20 * time.Millisecond, Fuel: 10_000_000_000}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer e.Close()
+	p := run(t, guest.build(), false, Limits{Deadline: 20 * time.Millisecond, Fuel: 10_000_000_000})
 	start := time.Now()
-	_, err = e.Decide(t.Context(), hostileRequest())
+	_, err := evaluate(t.Context(), p, hostile)
 	if took := time.Since(start); !errors.Is(err, ErrLimit) || took < 20*time.Millisecond || took > time.Second {
 		t.Errorf("after %v: %v", took, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(5*time.Millisecond, cancel)
-	if _, err := e.Decide(ctx, hostileRequest()); !errors.Is(err, context.Canceled) {
+	if _, err := evaluate(ctx, p, hostile); !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled: %v", err)
 	}
 }
@@ -211,22 +233,17 @@ func TestDeadlineHolds(t *testing.T) {
 // TestWaitersHonourTheirContext: while the only instance is busy, a waiter leaves when its context ends.
 func TestWaitersHonourTheirContext(t *testing.T) {
 	guest := hostileGuests()["endless loop"].guest
-	e, err := Open(t.Context(), &Bundle{Wasm: guest.build(), Data: []byte("{}")},
-		Options{Limits: Limits{Instances: 1, Deadline: 2 * time.Second, Fuel: 10_000_000_000}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer e.Close()
+	p := run(t, guest.build(), false, Limits{Instances: 1, Deadline: 2 * time.Second, Fuel: 10_000_000_000})
 	busy := make(chan error)
 	go func() {
-		_, err := e.Decide(context.Background(), hostileRequest())
+		_, err := evaluate(context.Background(), p, hostile)
 		busy <- err
 	}()
 	time.Sleep(50 * time.Millisecond)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	if _, err := e.Decide(ctx, smokeRequest()); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := evaluate(ctx, p, honest); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
 	}
 	if took := time.Since(start); took > time.Second {

@@ -1,4 +1,4 @@
-package policy
+package sandbox
 
 import (
 	"fmt"
@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Limits bound what a guest may use. A zero field takes the default; a value outside the stated range is an error from
-// [Open]. There is no way to switch a limit off.
+// Limits bound what a guest may use. [Limits.Resolve] fills in the defaults and refuses a value outside the stated range:
+// there is no way to switch a limit off.
 type Limits struct {
 	Deadline      time.Duration // of one decision. Default 100 ms, at most 10 s
 	Fuel          int64         // of one decision, about one unit an instruction. Default 50 million, at most 10 billion
@@ -23,8 +23,8 @@ type Limits struct {
 
 const mib = 1 << 20
 
-// resolve fills in the defaults and checks the ranges.
-func (l Limits) resolve() (Limits, error) {
+// Resolve returns the limits with the default for every zero field, or an error that names the field and its range.
+func (l Limits) Resolve() (Limits, error) {
 	var err error
 	pick := func(name string, v *int64, def, most int64) {
 		if *v == 0 {

@@ -1,4 +1,4 @@
-package policy
+package sandbox
 
 import (
 	"bytes"
@@ -22,9 +22,9 @@ const (
 	formatJSON  = 0
 )
 
-// instance is one guest with its parsed data, ready to decide. It is used by one goroutine at a time and thrown away
+// Instance is one guest with its parsed data, ready to decide. It is used by one goroutine at a time and thrown away
 // after anything but a clean result.
-type instance struct {
+type Instance struct {
 	mod    api.Module
 	memory *guestMemory
 	budget budget
@@ -38,22 +38,24 @@ type instance struct {
 	heap        uint32 // first free byte behind it
 	entrypoints map[string]uint32
 	args        [7]uint64
-	input       []byte
+
+	Input []byte // what the next evaluation is asked about: JSON, written by the host and by nobody else
 }
 
 // newInstance instantiates the guest and parses data into it. Everything that the guest runs here is metered too.
-func newInstance(ctx context.Context, rt wazero.Runtime, code wazero.CompiledModule, data []byte, limits Limits) (*instance, error) {
-	i := &instance{limits: limits, memory: &guestMemory{limit: uint64(limits.DataBytes)}} //nolint:gosec // G115: positive
+func newInstance(ctx context.Context, p *Program) (*Instance, error) {
+	limits := p.config.Limits
+	i := &Instance{limits: limits, memory: &guestMemory{limit: uint64(limits.DataBytes)}} //nolint:gosec // G115: positive
 	i.ctx = guestContext{inst: i}
 	i.arm(ctx, true)
 	allocator := experimental.MemoryAllocatorFunc(func(uint64, uint64) experimental.LinearMemory { return i.memory })
-	mod, err := rt.InstantiateModule(experimental.WithMemoryAllocator(&i.ctx, allocator), code,
+	mod, err := p.runtime.InstantiateModule(experimental.WithMemoryAllocator(&i.ctx, allocator), p.code,
 		wazero.NewModuleConfig().WithName("").WithStartFunctions())
 	if err != nil {
 		return nil, i.explain(err)
 	}
 	i.mod = mod
-	if err := i.prepare(data); err != nil {
+	if err := i.prepare(p.data, p.config.Entrypoints); err != nil {
 		i.close()
 		return nil, i.explain(err)
 	}
@@ -62,7 +64,7 @@ func newInstance(ctx context.Context, rt wazero.Runtime, code wazero.CompiledMod
 }
 
 // arm gives the instance a fresh budget: that of loading, or that of one decision.
-func (i *instance) arm(ctx context.Context, loading bool) {
+func (i *Instance) arm(ctx context.Context, loading bool) {
 	i.ctx.Context = ctx
 	d, fuel := i.limits.Deadline, i.limits.Fuel
 	if loading {
@@ -77,7 +79,7 @@ func (i *instance) arm(ctx context.Context, loading bool) {
 	}
 }
 
-func (i *instance) prepare(data []byte) error {
+func (i *Instance) prepare(data []byte, entrypoints []string) error {
 	var ok [2]bool
 	i.fuel, ok[0] = i.mod.ExportedGlobal(exportFuel).(api.MutableGlobal)
 	i.stack, ok[1] = i.mod.ExportedGlobal(exportStack).(api.MutableGlobal)
@@ -90,7 +92,7 @@ func (i *instance) prepare(data []byte) error {
 	if err := i.refuseBuiltins(); err != nil {
 		return err
 	}
-	if err := i.readEntrypoints(); err != nil {
+	if err := i.readEntrypoints(entrypoints); err != nil {
 		return err
 	}
 	if err := i.parseData(data); err != nil {
@@ -100,7 +102,7 @@ func (i *instance) prepare(data []byte) error {
 	return i.expect("opa_eval", i.eval, 7, 1)
 }
 
-func (i *instance) checkABI() error {
+func (i *Instance) checkABI() error {
 	major, minor := i.mod.ExportedGlobal("opa_wasm_abi_version"), i.mod.ExportedGlobal("opa_wasm_abi_minor_version")
 	if major == nil || minor == nil {
 		return errors.New("not compiled by OPA: no ABI version is exported")
@@ -112,7 +114,7 @@ func (i *instance) checkABI() error {
 }
 
 // refuseBuiltins fails for a policy that needs a function of the host, naming each.
-func (i *instance) refuseBuiltins() error {
+func (i *Instance) refuseBuiltins() error {
 	needs, err := i.namedNumbers("builtins")
 	if err != nil || len(needs) == 0 {
 		return err
@@ -125,12 +127,12 @@ func (i *instance) refuseBuiltins() error {
 	return fmt.Errorf("needs builtins that no service offers: %.512s", strings.Join(names, ", "))
 }
 
-func (i *instance) readEntrypoints() error {
+func (i *Instance) readEntrypoints(required []string) error {
 	var err error
 	if i.entrypoints, err = i.namedNumbers("entrypoints"); err != nil {
 		return err
 	}
-	for _, name := range []string{EntrypointDecision, EntrypointMayAsk} {
+	for _, name := range required {
 		if _, ok := i.entrypoints[name]; !ok {
 			return fmt.Errorf("entrypoint %q is missing", name)
 		}
@@ -139,7 +141,7 @@ func (i *instance) readEntrypoints() error {
 }
 
 // namedNumbers calls a function without parameters that returns an object of numbers.
-func (i *instance) namedNumbers(function string) (map[string]uint32, error) {
+func (i *Instance) namedNumbers(function string) (map[string]uint32, error) {
 	value, err := i.call(function)
 	if err != nil {
 		return nil, err
@@ -159,7 +161,7 @@ func (i *instance) namedNumbers(function string) (map[string]uint32, error) {
 	return m, nil
 }
 
-func (i *instance) parseData(data []byte) error {
+func (i *Instance) parseData(data []byte) error {
 	at, err := i.call("opa_malloc", uint32(len(data))) //nolint:gosec // G115: the bundle bounds it
 	if err != nil {
 		return err
@@ -178,7 +180,7 @@ func (i *instance) parseData(data []byte) error {
 }
 
 // call runs an exported function on i32 values. Only preparation uses it: evaluation keeps its handle.
-func (i *instance) call(function string, args ...uint32) (uint32, error) {
+func (i *Instance) call(function string, args ...uint32) (uint32, error) {
 	fn := i.mod.ExportedFunction(function)
 	if err := i.expect(function, fn, len(args), 1); err != nil {
 		return 0, err
@@ -194,7 +196,7 @@ func (i *instance) call(function string, args ...uint32) (uint32, error) {
 }
 
 // expect checks that a function is there with so many i32 parameters and results.
-func (i *instance) expect(name string, fn api.Function, params, results int) error {
+func (i *Instance) expect(name string, fn api.Function, params, results int) error {
 	if fn == nil {
 		return fmt.Errorf("the ABI function %q is missing", name)
 	}
@@ -207,11 +209,19 @@ func (i *instance) expect(name string, fn api.Function, params, results int) err
 	return nil
 }
 
-// evaluate runs an entrypoint on the input in i.input. What it returns lies in guest memory: it must be used up before
-// the next call. After an error the instance must be closed.
-func (i *instance) evaluate(ctx context.Context, entrypoint string) ([]byte, error) {
+// Evaluate runs an entrypoint on Input and returns what OPA calls the result set, as JSON. It lies in guest memory: it must
+// be used up before the next call. After an error the instance is of no more use: release it as bad. Limits.Deadline
+// bounds the evaluation. The error matches ErrLimit, ErrEvaluation or the context's.
+func (i *Instance) Evaluate(ctx context.Context, entrypoint string) ([]byte, error) {
+	at, ok := i.entrypoints[entrypoint]
+	if !ok {
+		return nil, fmt.Errorf("%w: entrypoint %q is missing", ErrEvaluation, entrypoint)
+	}
+	if len(i.Input) > i.limits.InputBytes {
+		return nil, fmt.Errorf("%w: the input has %d bytes, at most %d are allowed", ErrLimit, len(i.Input), i.limits.InputBytes)
+	}
 	i.arm(ctx, false)
-	n := uint32(len(i.input)) //nolint:gosec // G115: at most Limits.InputBytes
+	n := uint32(len(i.Input)) //nolint:gosec // G115: at most Limits.InputBytes
 	mem := i.mod.Memory()
 	if end, size := uint64(i.heap)+uint64(n), uint64(mem.Size()); end > size {
 		pages := uint32((end - size + pageBytes - 1) / pageBytes) //nolint:gosec // G115: both are below 2^32
@@ -219,12 +229,12 @@ func (i *instance) evaluate(ctx context.Context, entrypoint string) ([]byte, err
 			return nil, i.explain(errors.New("no memory for the input"))
 		}
 	}
-	if !mem.Write(i.heap, i.input) {
+	if !mem.Write(i.heap, i.Input) {
 		return nil, i.explain(errors.New("the heap lies outside the memory"))
 	}
 	// opa_eval(reserved, entrypoint, data, input, input length, heap, format) returns the address of a string.
 	i.args = [7]uint64{
-		0, uint64(i.entrypoints[entrypoint]), uint64(i.data), uint64(i.heap), uint64(n), uint64(i.heap + n), formatJSON,
+		0, uint64(at), uint64(i.data), uint64(i.heap), uint64(n), uint64(i.heap + n), formatJSON,
 	}
 	if err := i.eval.CallWithStack(&i.ctx, i.args[:]); err != nil {
 		return nil, i.explain(err)
@@ -240,7 +250,7 @@ func (i *instance) evaluate(ctx context.Context, entrypoint string) ([]byte, err
 }
 
 // result is the NUL-terminated string at an address, bounded.
-func (i *instance) result(at uint32) ([]byte, error) {
+func (i *Instance) result(at uint32) ([]byte, error) {
 	most := uint32(i.limits.ResultBytes) //nolint:gosec // G115: at most 4 MiB
 	b, ok := window(i.mod.Memory(), at, most+1)
 	if !ok {
@@ -255,7 +265,7 @@ func (i *instance) result(at uint32) ([]byte, error) {
 
 // explain says why the guest failed: a limit, its own abort, or a trap. wazero's error holds a stack trace with names
 // of the guest's choosing, so only its first line is kept.
-func (i *instance) explain(err error) error {
+func (i *Instance) explain(err error) error {
 	switch {
 	case i.memory.denied:
 		return fmt.Errorf("%w: the memory is used up", ErrLimit)
@@ -273,7 +283,7 @@ func (i *instance) explain(err error) error {
 	return fmt.Errorf("%w: %.200q", ErrEvaluation, first)
 }
 
-func (i *instance) close() {
+func (i *Instance) close() {
 	if i.mod != nil {
 		_ = i.mod.Close(context.Background()) // closing a module without WASI has nothing that can fail
 	}

@@ -1,4 +1,4 @@
-package policy
+package sandbox
 
 import (
 	"bytes"
@@ -50,7 +50,7 @@ type instanceKey struct{}
 // guestContext carries an instance without an allocation for each call.
 type guestContext struct {
 	context.Context //nolint:containedctx // it is one
-	inst            *instance
+	inst            *Instance
 }
 
 func (g *guestContext) Value(key any) any {
@@ -60,8 +60,8 @@ func (g *guestContext) Value(key any) any {
 	return g.Context.Value(key)
 }
 
-func fromContext(ctx context.Context) *instance {
-	inst, _ := ctx.Value(instanceKey{}).(*instance)
+func fromContext(ctx context.Context) *Instance {
+	inst, _ := ctx.Value(instanceKey{}).(*Instance)
 	return inst
 }
 

@@ -1,0 +1,149 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+)
+
+// Errors of a [Program], for errors.Is.
+var (
+	ErrModule     = errors.New("invalid policy module")    // refused before any of it ran
+	ErrEvaluation = errors.New("policy evaluation failed") // the guest trapped, aborted or gave no result
+	ErrLimit      = errors.New("policy exceeded a limit")  // deadline, fuel, memory, stack, input or result
+	ErrClosed     = errors.New("policy program is closed") // or was never opened
+)
+
+// Config says how a module is run.
+type Config struct {
+	Limits      Limits   // resolved
+	Interpreter bool     // do not compile to machine code, even where that is possible
+	Entrypoints []string // that the module must have
+}
+
+// Program is a module that is ready to be asked, with its data and a fixed number of places for instances. It is safe
+// for concurrent use.
+type Program struct {
+	config  Config
+	engine  string
+	runtime wazero.Runtime
+	code    wazero.CompiledModule
+	data    []byte
+	slots   chan *Instance // nil is a place whose instance has yet to be made
+	closed  chan struct{}
+}
+
+// features are what OPA's runtime is compiled to. Everything else, bulk memory with its unmetered lengths first, stays
+// invalid.
+const features = api.CoreFeatureMutableGlobal
+
+// Open validates, rewrites and compiles a module. It runs none of it: the first instance is made by the first
+// [Program.Acquire]. The error matches ErrModule or ErrLimit. ctx bounds the opening only.
+func Open(ctx context.Context, module, data []byte, c Config) (*Program, error) {
+	if len(module) > c.Limits.ModuleBytes {
+		return nil, fmt.Errorf("%w: the module has %d bytes, at most %d are allowed", ErrLimit, len(module), c.Limits.ModuleBytes)
+	}
+	metered, plain, err := rewrite(module, c.Limits)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrModule, err)
+	}
+	if err := validate(ctx, plain); err != nil {
+		return nil, err
+	}
+	p := &Program{
+		config: c, engine: "compiler", data: data, slots: make(chan *Instance, c.Limits.Instances), closed: make(chan struct{}),
+	}
+	for range c.Limits.Instances {
+		p.slots <- nil
+	}
+	config := wazero.NewRuntimeConfigInterpreter()
+	if c.Interpreter || !canCompile() {
+		p.engine = "interpreter"
+	} else {
+		config = wazero.NewRuntimeConfigCompiler()
+	}
+	p.runtime = wazero.NewRuntimeWithConfig(ctx, config.WithCoreFeatures(features).WithMemoryLimitPages(c.Limits.maxPages()))
+	if err := p.compile(ctx, metered); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// validate lets wazero judge the module as it came: only there are indices one past the guest's own an error, which
+// in the rewritten one address what was appended.
+func validate(ctx context.Context, module []byte) error {
+	rt := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter().WithCoreFeatures(features))
+	defer rt.Close(ctx) //nolint:errcheck // nothing was instantiated
+	if _, err := rt.CompileModule(ctx, module); err != nil {
+		return fmt.Errorf("%w: %.300q", ErrModule, err.Error())
+	}
+	return nil
+}
+
+func (p *Program) compile(ctx context.Context, metered []byte) error {
+	if err := instantiateHost(ctx, p.runtime); err != nil {
+		return err
+	}
+	err := ctx.Err()
+	if err != nil {
+		return err
+	}
+	if p.code, err = p.runtime.CompileModule(ctx, metered); err != nil {
+		return fmt.Errorf("%w: after metering: %.300q", ErrModule, err.Error())
+	}
+	return nil
+}
+
+// Engine is "compiler" or "interpreter".
+func (p *Program) Engine() string { return p.engine }
+
+// Acquire borrows an instance; every call is followed by one of [Program.Release]. It waits for a free one as long as ctx
+// allows. The error matches ErrClosed, ErrLimit, ErrEvaluation (the guest failed while it was made) or the context's.
+func (p *Program) Acquire(ctx context.Context) (*Instance, error) {
+	var inst *Instance
+	select {
+	case <-p.closed:
+		return nil, ErrClosed
+	default:
+	}
+	select {
+	case inst = <-p.slots:
+	case <-p.closed:
+		return nil, ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if inst != nil {
+		return inst, nil
+	}
+	inst, err := newInstance(ctx, p)
+	if err != nil {
+		p.slots <- nil
+	}
+	return inst, err
+}
+
+// Release gives an instance back. One that did anything but what it should is thrown away: a new one costs little, and
+// what is in its memory cannot be known.
+func (p *Program) Release(inst *Instance, good bool) {
+	if !good {
+		inst.close()
+		inst = nil
+	}
+	p.slots <- inst
+}
+
+// Close waits for evaluations that are under way and frees the guests. It must be called once.
+func (p *Program) Close() {
+	close(p.closed)
+	for range p.config.Limits.Instances {
+		if inst := <-p.slots; inst != nil {
+			inst.close()
+		}
+	}
+	_ = p.runtime.Close(context.Background()) // frees code; guests hold nothing that could fail to close
+}
