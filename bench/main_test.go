@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"os"
 	"testing"
 )
 
@@ -50,6 +52,10 @@ func TestSpeedUpSeesSerialWork(t *testing.T) {
 		arithmetic()
 		<-lock
 	})
+	if errors.Is(err, errBusy) && os.Getenv("CI") != "true" {
+		t.Logf("not run: %v", err)
+		return
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
