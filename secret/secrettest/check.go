@@ -61,7 +61,8 @@ func Canary(tb testing.TB) *secret.Secret {
 //
 // It cannot look inside functions, channels, unsafe pointers (atomic.Pointer and sync.Map have some) and what a value
 // refers to by a name or a number, and takes no number of more than a byte apart. Methods with a pointer receiver are
-// tried on v, not on what lies inside it: check those types too.
+// tried on v, not on what lies inside it: check those types too. A value that refers to itself is not given to xml and gob,
+// which end the process on one, but is to each of more; through a slice or a map alone, fmt would, and the test fails.
 //
 // s must not be closed and must have [MinRun] bytes or more; use a [Canary], since of an ordinary word a part may well occur
 // elsewhere. Messages name the way and the form, and never what was found.
@@ -78,6 +79,9 @@ func problems(v any, s *secret.Secret, more []Encoder) []string {
 	err := s.Use(func(content []byte) error {
 		if len(content) < MinRun {
 			return fmt.Errorf("a secret of %d bytes is too short to look for, want %d", len(content), MinRun)
+		}
+		if loops(v, false) {
+			return errors.New("it refers to itself through a slice or a map, and fmt never ends on it: not checked")
 		}
 		search := newSearch(content)
 		defer search.wipe()
@@ -146,10 +150,11 @@ func ways(v any) []Encoder {
 		{"slog's text handler", logged(func(b *bytes.Buffer) slog.Handler { return slog.NewTextHandler(b, nil) })},
 		{"slog's JSON handler", logged(func(b *bytes.Buffer) slog.Handler { return slog.NewJSONHandler(b, nil) })},
 		{"encoding/json", json.Marshal},
-		{"encoding/xml", encodeXML},
-		{"encoding/gob", encodeGob},
 		{"fmt.Sprintln", func(v any) ([]byte, error) { return fmt.Appendln(nil, v, v), nil }},
 		{"fmt.Errorf", func(v any) ([]byte, error) { return nil, fmt.Errorf("%w: %v", errors.ErrUnsupported, v) }},
+	}
+	if !loops(v, true) { // they never end on it, and end the process: nobody sends it that way
+		all = append(all, Encoder{"encoding/xml", encodeXML}, Encoder{"encoding/gob", encodeGob})
 	}
 	if m, ok := v.(interface{ MarshalText() ([]byte, error) }); ok {
 		all = append(all, Encoder{"MarshalText", func(any) ([]byte, error) { return m.MarshalText() }})

@@ -46,6 +46,12 @@ type (
 		token *secret.Secret
 		next  *self
 	}
+	linked struct {
+		Token *secret.Secret
+		Next  *linked
+		Any   any
+		note  string
+	}
 )
 
 func TestCheckAccepts(t *testing.T) {
@@ -183,6 +189,40 @@ func TestCheckRefusesWhatItCannotJudge(t *testing.T) {
 		r := &recorder{TB: t}
 		if Check(r, 1, s); len(r.errors) != 1 {
 			t.Errorf("EXP-CROSS-7003 %s: %v", name, r.errors)
+		}
+	}
+}
+
+// TestCheckOfLoops: EXP-CROSS-7003: printers that never end fill the stack, which ends the whole test process.
+func TestCheckOfLoops(t *testing.T) {
+	s := mustSecret(t, content)
+	parent := &linked{Token: s, note: "nothing"}
+	child := &linked{Next: parent}
+	parent.Next, parent.Any = child, []*linked{child, child}
+	if found := problems(parent, s, nil); len(found) > 0 {
+		t.Errorf("EXP-CROSS-7003 a parent and a child: %v", found)
+	}
+	parent.note = content
+	if found := strings.Join(problems(child, s, nil), "\n"); !strings.Contains(found, "lies in") {
+		t.Errorf("EXP-CROSS-7003 a leak in a loop: %v", found)
+	}
+
+	list, dict := make([]any, 2), map[string]any{}
+	list[0], list[1] = list, list
+	dict["a"], dict["b"] = dict, []any{dict}
+	for name, v := range map[string]any{"slice": list, "map": dict, "unexported": struct{ l []any }{list}} {
+		if found := problems(v, s, nil); len(found) != 1 || !strings.Contains(found[0], "refers to itself") {
+			t.Errorf("EXP-CROSS-7003 %s: %v", name, found)
+		}
+	}
+	// No loop: the same thing twice, and a part of a slice in it.
+	list[0], list[1] = parent.Token, list[:1]
+	for name, v := range map[string]any{"a part": list, "twice": []any{parent.Token, parent.Token}} {
+		if found := problems(v, s, nil); len(found) > 0 {
+			t.Errorf("EXP-CROSS-7003 %s: %v", name, found)
+		}
+		if loops(v, false) || loops(v, true) {
+			t.Errorf("EXP-CROSS-7003 %s is taken for a loop", name)
 		}
 	}
 }
