@@ -45,6 +45,32 @@ func TestGuardPages(t *testing.T) {
 	}
 }
 
+// TestVerifyDoesNotReadWhatIsTooLong: SEC-SECRET-033: the answer to an input over the limit costs nothing. This one lies on
+// a guard page: to read any byte of it faults.
+func TestVerifyDoesNotReadWhatIsTooLong(t *testing.T) {
+	r, err := newRegion(os.Getpagesize())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.release()
+	s := mustSecret(t, content)
+	faults := func(n int) (fault bool) {
+		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+		defer func() { fault = recover() != nil }()
+		input := unsafe.String((*byte)(r.base), n)
+		return s.Verify(input) || s.VerifyBytes(unsafe.Slice((*byte)(r.base), n))
+	}
+	if faults(MaxVerifyInput + 1) {
+		t.Error("SEC-SECRET-033: read")
+	}
+	if !faults(1) {
+		t.Error("control: an input within the limit is not read")
+	}
+	if !s.Verify(content) {
+		t.Error("SEC-SECRET-033: does not verify after a fault")
+	}
+}
+
 // permissions returns those of the mapping that p is in, as /proc/self/maps has them.
 func permissions(t *testing.T, p unsafe.Pointer) string {
 	t.Helper()
