@@ -25,8 +25,12 @@
 //
 // What is not promised:
 //
-//   - A nil *Secret in an encoder: its methods, promoted from a value, panic there, as those of a nil *time.Time do. fmt
-//     prints <nil>, slog [REDACTED].
+//   - A nil *Secret has the methods for printing and encoding from a value: to call one by name panics, as with a nil
+//     *time.Time, and so do encoders of a struct that embeds one. Give the field a name: fmt prints <nil> then, slog
+//     [REDACTED], json and yaml write null. encoding/gob panics on a nil pointer of any type, if that is all it is given.
+//   - An error for each struct that holds a secret: encoders that skip unexported fields skip this one, and of two that are
+//     embedded side by side, such as a *Secret and a *Key, Go promotes no method: json and xml leave both out. A copied
+//     value, which go vet flags, is in slog the error and not [REDACTED]. No byte is shown.
 //   - Protection from root, from a debugger that may attach to the process, or from hostile code inside it. Against
 //     debuggers of the same user there is [HardenProcess].
 //   - Copies that a caller makes: the string of Expose, bytes kept from a Use callback. Slices handed to callbacks are
@@ -42,8 +46,6 @@
 //     tells what a filter does. Secrets are on locked pages then.
 //   - One secret used by many processors at once: each Use counts on the same cache line, and 10 ns become more. Verify,
 //     fifty times as long, does scale.
-//   - Encoding of a struct that embeds a nil *Secret: json and others panic, as with any type whose methods have value
-//     receivers. Give the field a name.
 //
 // Errors, for errors.Is: [ErrClosed], [ErrEmpty], [ErrTooLarge], [ErrInvalidFormat], [ErrNotLocked] (locked memory was
 // required), [ErrNoMemory], [ErrCorrupted] (the process overwrote its own memory) and [ErrNotSerializable].

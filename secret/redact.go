@@ -40,10 +40,8 @@ func (handle) String() string { return Redacted }
 // GoString returns [Redacted].
 func (handle) GoString() string { return Redacted }
 
-// LogValue implements [slog.LogValuer]: [Redacted].
-func (handle) LogValue() slog.Value { return slog.StringValue(Redacted) }
-
-// LogValue implements [slog.LogValuer] for a nil Secret too, an optional field that was left out: [Redacted].
+// LogValue implements [slog.LogValuer]: [Redacted], for a nil Secret too, an optional field that was left out. A copied
+// value, which go vet flags, cannot have both: slog takes it for text to encode, and logs [ErrNotSerializable].
 func (s *Secret) LogValue() slog.Value { return slog.StringValue(Redacted) }
 
 // LogValue is [Secret.LogValue] for a key.

@@ -187,6 +187,33 @@ func TestSlogOfNothing(t *testing.T) {
 	}
 }
 
+// TestWithoutPromotion: SM-SEC-5002: what the package documentation grants: where no method of a secret is called, or
+// another one than usual, there is no byte all the same.
+func TestWithoutPromotion(t *testing.T) {
+	type both struct {
+		*Secret
+		*Key
+	}
+	s, k := mustSecret(t, canary), mustKey(t, []byte(canary))
+	var two any = both{s, k}
+	for how, text := range printed(two) {
+		if found := leaks(text); len(found) > 0 {
+			t.Errorf("%s of both embedded leaks as %v", how, found)
+		}
+	}
+	if out, err := json.Marshal(two); err != nil || string(out) != "{}" {
+		t.Errorf("json of both embedded: %d bytes, error %v", len(out), err)
+	}
+	if out, err := json.Marshal(exported{}); err != nil || string(out) != `{"S":null}` {
+		t.Errorf("json of nothing: %s, error %v", out, err)
+	}
+	var out bytes.Buffer
+	slog.New(slog.NewTextHandler(&out, nil)).Info("m", "s", copyOf(s))
+	if text := out.String(); len(leaks(text)) > 0 || !strings.Contains(text, ErrNotSerializable.Error()) {
+		t.Errorf("slog of a copied value: %d bytes", len(text))
+	}
+}
+
 func TestSlog(t *testing.T) {
 	for _, h := range holders(t) {
 		t.Run("SM-SEC-5002 "+h.name, func(t *testing.T) {
