@@ -201,7 +201,7 @@ func TestWithoutPromotion(t *testing.T) {
 			t.Errorf("%s of both embedded leaks as %v", how, found)
 		}
 	}
-	if out, err := json.Marshal(two); err != nil || string(out) != "{}" {
+	if out, err := json.Marshal(two); err != nil || string(out) != "{}" { //nolint:staticcheck // SA9005 warns callers of just this
 		t.Errorf("json of both embedded: %d bytes, error %v", len(out), err)
 	}
 	if out, err := json.Marshal(exported{}); err != nil || string(out) != `{"S":null}` {
