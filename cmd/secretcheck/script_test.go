@@ -39,7 +39,7 @@ var scripts = map[string]string{
 	"facts":          "CHK-1025 CHK-1026 SM-SEC-5004",
 	"actions":        "CHK-1024",
 	"drop_ins":       "CHK-1019",
-	"inventory":      "CHK-1030 SM-LOAD-4005",
+	"inventory":      "CHK-1029 CHK-1030 SM-LOAD-4005",
 	"walk":           "CHK-1031 CHK-1005",
 	"hostile":        "CHK-1008",
 	"output":         "CHK-1043",

@@ -36,6 +36,7 @@ type Target struct {
 	Above    []string // the directories above it, nearest first, up to "/"
 	Links    []string // the real path of each symbolic link that was followed, in order
 	File     policy.File
+	Barred   string // the first directory that self may not search, or the file that it may not read; see [entry.bars]
 
 	handle
 }
@@ -63,6 +64,24 @@ const (
 	otherWrite = 0o002
 	otherRead  = 0o004
 )
+
+// Permissions of the class "other", as in a mode.
+const (
+	read   = 0o4
+	search = 0o1
+)
+
+// bars reports whether a user surely lacks a permission, whatever groups it is in and whatever an extended ACL adds to
+// them: both need the group bit. Root lacks none, and nothing is sure of an unknown uid. Capabilities are not looked at.
+func (e entry) bars(self int64, perm uint32) bool {
+	switch {
+	case self <= 0:
+		return false
+	case e.uid == self:
+		return e.mode&(perm<<6) == 0
+	}
+	return e.mode&(perm<<3|perm) == 0
+}
 
 // principals collects uids and gids without repeats.
 type principals struct{ policy.Principals }

@@ -34,7 +34,7 @@ func (r *Root) mapUID(uid uint32) int64 {
 }
 
 // describe fills in the facts about the file that was found.
-func (w *walk) describe(t *Target, f frame, self int64) error {
+func (w *walk) describe(t *Target, f frame) error {
 	where, err := fdPath(t.fd)
 	if err != nil {
 		return err
@@ -55,7 +55,7 @@ func (w *walk) describe(t *Target, f frame, self int64) error {
 	readers.addFile(f.entry, groupRead, otherRead)
 	t.File = policy.File{
 		Type: fileType(f.stat.Mode), Mode: f.mode, UID: f.uid, GID: f.gid,
-		OwnerIsRoot: f.uid == 0, OwnerIsMe: f.uid == self,
+		OwnerIsRoot: f.uid == 0, OwnerIsMe: f.uid == w.self,
 		Size: f.stat.Size, NLink: int64(f.stat.Nlink), //nolint:gosec // G115: link counts are small; 32 bits on some systems
 		Filesystem: filesystem(int64(sf.Type)),  //nolint:unconvert // 32 bits on some systems
 		Mount:      mountFlags(int64(sf.Flags)), //nolint:unconvert // 32 bits on some systems

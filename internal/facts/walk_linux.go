@@ -65,10 +65,12 @@ type frame struct {
 // walk is the state of one resolution.
 type walk struct {
 	root    *Root
+	self    int64    // who is to read the file; -1 where that is not known
 	stack   []frame  // from the root's own directory down
 	todo    []string // components yet to be walked, the next one last
 	links   []string
-	final   bool // the last component of the path was a symbolic link
+	final   bool   // the last component of the path was a symbolic link
+	barred  string // where self cannot pass
 	writers principals
 }
 
@@ -78,7 +80,7 @@ func (r *Root) Walk(name string, self int64) (*Target, error) {
 	if !path.IsAbs(name) || path.Clean(name) != name || len(name) > maxPath || strings.ContainsRune(name, 0) {
 		return nil, &Error{name, ErrPath}
 	}
-	w := &walk{root: r, stack: make([]frame, 0, 8)}
+	w := &walk{root: r, self: self, stack: make([]frame, 0, 8)}
 	defer w.close()
 	if err := w.run(name); err != nil {
 		if w.final && errors.Is(err, fs.ErrNotExist) {
@@ -89,7 +91,7 @@ func (r *Root) Walk(name string, self int64) (*Target, error) {
 	if !utf8.ValidString(w.resolved()) {
 		return nil, &Error{name, ErrPath} // a policy could not be asked about it
 	}
-	t, err := w.target(self)
+	t, err := w.target()
 	if err != nil {
 		return nil, &Error{name, err}
 	}
@@ -138,6 +140,7 @@ func (w *walk) step(name string) error {
 	if dir.stat.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return ErrNotDir
 	}
+	w.pass(*dir, search)
 	if name == ".." {
 		if len(w.stack) > 1 {
 			_ = unix.Close(dir.fd)
@@ -161,6 +164,13 @@ func (w *walk) step(name string) error {
 	}
 	defer unix.Close(fd) //nolint:errcheck // O_PATH
 	return w.follow(&next)
+}
+
+// pass notes the first place on the way that self may not pass.
+func (w *walk) pass(at frame, perm uint32) {
+	if w.barred == "" && at.bars(w.self, perm) {
+		w.barred = w.resolved()
+	}
 }
 
 // follow puts the target of a symbolic link in front of what is left to walk.
@@ -199,8 +209,9 @@ func (w *walk) resolved() string {
 }
 
 // target takes the file off the stack and makes sure that it still is where it was found.
-func (w *walk) target(self int64) (*Target, error) {
+func (w *walk) target() (*Target, error) {
 	f := *w.top()
+	w.pass(f, read)
 	if f.fd == w.root.fd { // the root itself: give the target a descriptor of its own
 		fd, err := openat(f.fd, ".", unix.O_PATH|unix.O_CLOEXEC)
 		if err != nil {
@@ -208,7 +219,7 @@ func (w *walk) target(self int64) (*Target, error) {
 		}
 		f.fd = fd
 	}
-	t := &Target{Resolved: w.resolved(), Links: w.links, handle: handle{fd: f.fd, stat: f.stat}}
+	t := &Target{Resolved: w.resolved(), Links: w.links, Barred: w.barred, handle: handle{fd: f.fd, stat: f.stat}}
 	for p := t.Resolved; p != "/"; {
 		p = path.Dir(p)
 		t.Above = append(t.Above, p)
@@ -216,7 +227,7 @@ func (w *walk) target(self int64) (*Target, error) {
 	if w.top().fd == f.fd {
 		w.stack = w.stack[:len(w.stack)-1]
 	}
-	if err := w.describe(t, f, self); err != nil {
+	if err := w.describe(t, f); err != nil {
 		_ = t.Close()
 		return nil, err
 	}

@@ -153,6 +153,53 @@ func TestWriters(t *testing.T) {
 
 // TestForeignEntriesInStickyDirectories: in a directory such as /tmp whoever owns an entry can replace it, and whoever
 // owns a link chose where it leads.
+// TestBarred: CHK-1029. Only what is sure counts: groups and unknown users get the benefit of the doubt.
+func TestBarred(t *testing.T) {
+	me := int64(os.Geteuid())
+	const other = 54321
+	tests := []struct {
+		name      string
+		dir, file os.FileMode
+		self      int64
+		barred    string
+	}{
+		{"a file of another", 0o711, 0o600, other, "/d/file"},
+		{"a directory of another", 0o700, 0o644, other, "/d"},
+		{"the first of two", 0o700, 0o600, other, "/d"},
+		{"execute alone does not read", 0o711, 0o711, other, "/d/file"},
+		{"open to all", 0o711, 0o604, other, ""},
+		{"open to a group", 0o710, 0o640, other, ""},
+		{"unknown user", 0o700, 0o600, -1, ""},
+		{"root", 0o700, 0o600, 0, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := tree(t, "d/file")
+			if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(dir+"/d/file", tt.file), os.Chmod(dir+"/d", tt.dir)); err != nil {
+				t.Fatal(err)
+			}
+			root, err := OpenRoot(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer root.Close()
+			target, err := root.Walk("/d/file", tt.self)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer target.Close()
+			if target.Barred != tt.barred {
+				t.Errorf("barred at %q, want %q", target.Barred, tt.barred)
+			}
+		})
+	}
+	for mode, barred := range map[uint32]bool{0o077: true, 0o400: false} { // the owner's own bits are what counts for it
+		if (entry{uid: me, mode: mode}).bars(me, read) != (barred && me != 0) {
+			t.Errorf("mode %04o", mode)
+		}
+	}
+}
+
 func TestForeignEntriesInStickyDirectories(t *testing.T) {
 	if !asnobody.Root(t) {
 		return

@@ -22,6 +22,7 @@ type Seen struct {
 	Resolved string
 	Above    []string
 	File     policy.File
+	Barred   string // the first directory that the user surely may not search, or the file that it may not read
 }
 
 // Host answers questions about the machine that the services will run on.
@@ -111,8 +112,9 @@ type judgement struct {
 	reasons []Reason
 	grants  []string
 
-	minLength int64 // what the loader will demand
-	looked    bool  // the host's files were looked at
+	minLength int64  // what the loader will demand
+	barred    string // where the service's account cannot pass
+	looked    bool   // the host's files were looked at
 }
 
 // add counts a load and turns its reasons into findings.

@@ -112,6 +112,7 @@ func (c *checker) addFacts(ctx context.Context, l descriptor.Load, req *policy.R
 		j.unseen(err)
 		return "", true
 	case l.Source == policy.SourceFile:
+		j.barred = seen.Barred
 		r.Facts, r.Resolved, r.Above, r.File = policy.FactsObserved, seen.Resolved, seen.Above, seen.File
 		return "", false
 	}
@@ -145,6 +146,20 @@ func directorySource() Reason {
 		Code: RuleDirectorySource, Severity: policy.SeverityWarning,
 		Message: "the source is a directory: systemd would make a credential of every file in it",
 		Fix:     "name each file with its own LoadCredential=",
+	}
+}
+
+// barred says that the kernel will refuse what the policy allows: a file that belongs to root is open to the policy's
+// eyes, and to no service that runs as another user.
+func barred(uid int64, at, file string) Reason {
+	what := "search the directory "
+	if at == file {
+		what = "read "
+	}
+	return Reason{
+		Code: RuleNotReadable, Severity: policy.SeverityError,
+		Message: bounded(fmt.Sprintf("the service runs as uid %d, which may not %s%s", uid, what, at)),
+		Fix:     "give it to that uid, or load it with LoadCredential=, for which systemd reads it as root",
 	}
 }
 

@@ -141,6 +141,10 @@ func (c *checker) qualify(l descriptor.Load, req *policy.Request, j *judgement) 
 			Fix:     "move it into a file of mode 0600 and use LoadCredential=",
 		})
 	}
+	if j.barred != "" && j.verdict == Allowed {
+		j.verdict = Denied
+		j.add(barred(l.UID, j.barred, req.Resource.Resolved))
+	}
 	if size, least, known := sizes(l, req, *j); known && size < least && j.verdict == Allowed {
 		j.verdict = Denied
 		j.add(Reason{

@@ -81,14 +81,15 @@ type Summary struct {
 
 // The rules of findings that the check itself makes, beside those of descriptors and the codes of the policy.
 const (
-	RuleMissingSource   = "missing_source"     // the origin is not there: the service would not start
-	RuleTooShort        = "too_short"          // the file cannot hold what the load needs
-	RuleUnwalkable      = "source_not_reached" // a symlink loop or the like on the way to the origin
-	RuleUnseen          = "source_not_seen"    // this user may not look at the origin
-	RuleDirectorySource = "directory_source"   // systemd would make a credential of every file in it
-	RuleSocketSource    = "socket_source"      // the secret comes from whoever listens
-	RuleUnchecked       = "facts_unchecked"    // the host was not looked at, but --require-facts asks for it
-	RuleUnknownUser     = "unknown_user"       // User= names an account that the root does not have
+	RuleMissingSource   = "missing_source"      // the origin is not there: the service would not start
+	RuleTooShort        = "too_short"           // the file cannot hold what the load needs
+	RuleNotReadable     = "source_not_readable" // the service's account may not read the file
+	RuleUnwalkable      = "source_not_reached"  // a symlink loop or the like on the way to the origin
+	RuleUnseen          = "source_not_seen"     // this user may not look at the origin
+	RuleDirectorySource = "directory_source"    // systemd would make a credential of every file in it
+	RuleSocketSource    = "socket_source"       // the secret comes from whoever listens
+	RuleUnchecked       = "facts_unchecked"     // the host was not looked at, but --require-facts asks for it
+	RuleUnknownUser     = "unknown_user"        // User= names an account that the root does not have
 	RuleInline          = descriptor.RuleInline
 	RuleEngine          = "engine_error" // the policy engine failed on this load
 )
