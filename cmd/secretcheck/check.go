@@ -115,7 +115,7 @@ func judge(ctx context.Context, f *checkFlags, input check.Input) (check.Result,
 		Limits:      patient(),
 	})
 	if err != nil {
-		return none, &failure{exitPolicy, err, ""}
+		return none, unusable(f.policy, err)
 	}
 	defer engine.Close() //nolint:contextcheck // closing waits for guests that are bounded themselves
 	cfg := check.Config{Policy: engine, RequireFacts: f.requireFacts, Environment: f.environment}

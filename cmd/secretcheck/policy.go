@@ -71,13 +71,26 @@ func isSource(path string) bool {
 // bundleHint advises to build a damaged bundle again, and nothing that would overwrite a file that never was one.
 func bundleHint(data []byte, path string) string {
 	if bytes.HasPrefix(data, []byte("\x1f\x8b")) {
-		file, ok := report.ShellWord(path)
-		if !ok {
-			file = "FILE"
-		}
-		return "build it again: secretcheck policy build DIR -o " + file
+		return rebuildHint(path)
 	}
 	return policyHint
+}
+
+func rebuildHint(path string) string {
+	file, ok := report.ShellWord(path)
+	if !ok {
+		file = "FILE"
+	}
+	return "build it again: secretcheck policy build DIR -o " + file
+}
+
+// unusable is the failure of a policy that was read and cannot be used.
+func unusable(path string, err error) error {
+	f := &failure{exitPolicy, fmt.Errorf("policy: %s: %w", path, err), rebuildHint(path)}
+	if info, serr := os.Stat(path); serr == nil && info.IsDir() {
+		f.hint = "" // the error says what is wrong with its sources
+	}
+	return f
 }
 
 func readBounded(path string, most int64) ([]byte, error) {

@@ -51,7 +51,7 @@ func runPolicyCan(cmd *cobra.Command, args []string, path, kind string) error {
 	}
 	all, err := policy.ParseGrants(bundle.Data)
 	if err != nil {
-		return &failure{exitPolicy, err, ""}
+		return unusable(path, err)
 	}
 	grants := all.Services[args[0]]
 	if kind == "json" {

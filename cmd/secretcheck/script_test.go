@@ -16,6 +16,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/llorch/secrets-management/internal/asnobody"
+	"github.com/llorch/secrets-management/policy"
 )
 
 func TestMain(m *testing.M) {
@@ -80,7 +81,7 @@ func TestScripts(t *testing.T) {
 			return false, errors.New("unknown condition " + name)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "secret": secret, "mkfifo": mkfifo, "report": checkReport, "bytes": writeBytes,
+			"exits": exits, "secret": secret, "mkfifo": mkfifo, "report": checkReport, "bytes": writeBytes, "spoil": spoil,
 		},
 	})
 }
@@ -146,6 +147,26 @@ func writeBytes(ts *testscript.TestScript, neg bool, args []string) {
 	_, err = f.WriteString(strings.Repeat(text, count))
 	ts.Check(err)
 	ts.Check(f.Close())
+}
+
+// spoil BUNDLE policy.wasm|data.json replaces a part of a bundle by one that only opening it finds wrong.
+func spoil(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: spoil BUNDLE policy.wasm|data.json")
+	}
+	b, err := policy.ReadBundle([]byte(ts.ReadFile(args[0])))
+	ts.Check(err)
+	switch args[1] {
+	case "policy.wasm":
+		b.Wasm = b.Wasm[:len(b.Wasm)/2]
+	case "data.json":
+		b.Data = []byte(`{"secrets": {"services": {"a": [{"id": "misspelt", "action": []}]}}}`)
+	default:
+		ts.Fatalf("there is no %s to spoil", args[1])
+	}
+	raw, err := b.Marshal()
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), raw, 0o600))
 }
 
 // checkReport FILE|stdout decodes a report strictly and checks what holds for every one.
