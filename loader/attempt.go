@@ -26,6 +26,7 @@ type attempt struct {
 	ref      Ref // canonical
 	req      policy.Request
 	decision policy.Decision
+	by       policy.Info   // the bundle that answered last
 	target   *facts.Target // the file that is judged and read; nil for the environment
 	value    []byte        // what the environment holds
 }
@@ -93,11 +94,12 @@ func text(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 // ask is the gate before any look at the world outside. Every refusal is the same.
 func (a *attempt) ask(ctx context.Context) error {
-	may, err := a.l.config.Policy.MayAsk(ctx, &a.req)
+	d, err := a.l.config.Policy.Ask(ctx, &a.req)
+	a.by = d.Info()
 	if err != nil {
 		return a.fail(StageAsk, fmt.Errorf("%w: %w", ErrPolicyUnavailable, err))
 	}
-	if !may {
+	if !d.Allowed() {
 		a.decision.Reasons = []policy.Reason{{Code: "no_grant", Severity: policy.SeverityError}}
 		return a.refuse(StageAsk, []string{"no_grant"})
 	}
@@ -155,6 +157,7 @@ func (a *attempt) walk(name string) error {
 // judge asks the policy with all facts.
 func (a *attempt) judge(ctx context.Context) error {
 	d, err := a.l.config.Policy.Decide(ctx, &a.req)
+	a.by = d.Info()
 	if err != nil {
 		return a.fail(StageDecide, fmt.Errorf("%w: %w", ErrPolicyUnavailable, err)) // undecided is denied
 	}
@@ -172,11 +175,23 @@ func (a *attempt) judge(ctx context.Context) error {
 // record writes the verdict to the audit log. It returns the error of the verdict, or the log's, which denies as well.
 func (a *attempt) record(ctx context.Context, verdict error) error {
 	e := a.entry(verdict)
-	e.Bundles, e.Input, e.Result = a.l.bundles, &a.req, &a.decision
+	e.Bundles, e.Input, e.Result = bundles(a.by), &a.req, &a.decision
 	if err := a.write(ctx, e, verdict); err != nil {
 		return err
 	}
 	return verdict
+}
+
+// bundles names the bundle that answered, in the shape of a decision log; it is nil when none did.
+func bundles(by policy.Info) map[string]any {
+	if by.Digest == "" {
+		return nil
+	}
+	bundle := map[string]any{"revision": by.Revision, "digest": by.Digest}
+	if by.Signed != (policy.Statement{}) {
+		bundle["signed"] = by.Signed
+	}
+	return map[string]any{"policy": bundle}
 }
 
 // outcome records how an allowed load ended, under the id of its verdict. It returns the log's error only.

@@ -26,7 +26,7 @@ type Entry struct {
 	DecisionID string           `json:"decision_id"` // the verdict and the outcome of one load share it
 	Timestamp  time.Time        `json:"timestamp"`
 	Path       string           `json:"path"`              // the entrypoint that was asked
-	Bundles    map[string]any   `json:"bundles,omitempty"` // revision and digest of the policy in force
+	Bundles    map[string]any   `json:"bundles,omitempty"` // revision, digest and signed statement of the policy that answered
 	Input      *policy.Request  `json:"input,omitempty"`
 	Result     *policy.Decision `json:"result,omitempty"`
 	Error      string           `json:"error,omitempty"`   // why there is no verdict, or why an allowed load failed

@@ -15,9 +15,9 @@ import (
 	"github.com/llorch/secrets-management/secret"
 )
 
-// Policy is what a Loader asks; a [policy.Engine] is one.
+// Policy is what a Loader asks; a [policy.Engine] is one. A Decision says which bundle made it, also beside an error.
 type Policy interface {
-	MayAsk(ctx context.Context, r *policy.Request) (bool, error)
+	Ask(ctx context.Context, r *policy.Request) (policy.Decision, error)
 	Decide(ctx context.Context, r *policy.Request) (policy.Decision, error)
 }
 
@@ -37,10 +37,9 @@ type Config struct {
 
 // Loader loads secrets for one service. It is safe for concurrent use and keeps nothing open.
 type Loader struct {
-	config  Config
-	log     *slog.Logger
-	host    string
-	bundles map[string]any
+	config Config
+	log    *slog.Logger
+	host   string
 
 	degraded sync.Once // one warning about memory for each Loader
 }
@@ -57,13 +56,9 @@ func New(c Config) (*Loader, error) {
 	case !utf8.ValidString(c.Container) || !utf8.ValidString(c.Environment):
 		return nil, errors.New("loader: Config.Container and Config.Environment must be UTF-8")
 	}
-	l := &Loader{config: c, log: c.Logger, bundles: map[string]any{}}
+	l := &Loader{config: c, log: c.Logger}
 	if l.log == nil {
 		l.log = slog.Default()
-	}
-	if e, ok := c.Policy.(interface{ Info() policy.Info }); ok {
-		info := e.Info()
-		l.bundles["policy"] = map[string]string{"revision": info.Revision, "digest": info.Digest}
 	}
 	if name, err := os.Hostname(); err == nil {
 		l.host = text(name)

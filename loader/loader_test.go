@@ -460,9 +460,9 @@ type brokenPolicy struct {
 	ask, decide error
 }
 
-func (b brokenPolicy) MayAsk(ctx context.Context, r *policy.Request) (bool, error) {
-	may, err := b.Engine.MayAsk(ctx, r)
-	return may, errors.Join(err, b.ask)
+func (b brokenPolicy) Ask(ctx context.Context, r *policy.Request) (policy.Decision, error) {
+	d, err := b.Engine.Ask(ctx, r)
+	return d, errors.Join(err, b.ask)
 }
 
 func (b brokenPolicy) Decide(ctx context.Context, r *policy.Request) (policy.Decision, error) {

@@ -26,6 +26,7 @@ const (
 	maxWasm     = 16 << 20
 	maxData     = 64 << 20
 	maxManifest = 1 << 20
+	maxSmoke    = 1 << 20
 	maxRego     = 1 << 20 // for each file
 	maxEntries  = 1000
 )
@@ -35,6 +36,7 @@ const (
 	wasmFile     = "policy.wasm"
 	dataFile     = "data.json"
 	manifestFile = ".manifest"
+	smokeFile    = "smoke.json"
 )
 
 // Bundle is a compiled policy with its data: OPA's bundle layout, in memory.
@@ -43,10 +45,25 @@ type Bundle struct {
 	Data     []byte            // a JSON object; nil stands for {}
 	Manifest Manifest          // what the bundle says about itself
 	Rego     map[string][]byte // the sources by path, for explanations only: nothing evaluates them
+
+	// Smoke is a JSON object with requests and the verdicts that they must get before the bundle is in force (the format
+	// is in .specs/30_policy.md); nil for none.
+	Smoke []byte
+
+	proof *proof // of who signed it; nil for nobody
+}
+
+// Statement is what the bundle's signer said about it; it is zero for a bundle that no [Verifier] has seen.
+func (b *Bundle) Statement() Statement {
+	if b.proof == nil {
+		return Statement{}
+	}
+	return b.proof.statement
 }
 
 // ReadBundle reads a bundle's archive, a gzipped tarball, and refuses whatever it does not understand. It reads one
-// that was written by `opa build -t wasm` with both entrypoints as well. It says nothing about who made the archive.
+// that was written by `opa build -t wasm` with both entrypoints as well. It says nothing about who made the archive: a
+// service takes a file only through a [Verifier]; this is for tools, and for what is built into a program.
 func ReadBundle(archive []byte) (*Bundle, error) {
 	b := &Bundle{Rego: map[string][]byte{}}
 	var manifest []byte
@@ -58,6 +75,8 @@ func ReadBundle(archive []byte) (*Bundle, error) {
 			b.Data = content
 		case manifestFile:
 			manifest = content
+		case smokeFile:
+			b.Smoke = content
 		default:
 			b.Rego[name] = content
 		}
@@ -92,6 +111,9 @@ func (b *Bundle) Marshal() ([]byte, error) {
 		files = map[string][]byte{}
 	}
 	files[wasmFile], files[dataFile], files[manifestFile] = b.Wasm, b.data(), manifest
+	if b.Smoke != nil {
+		files[smokeFile] = b.Smoke
+	}
 	archive, err := pack(files)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBundle, err)
@@ -116,9 +138,12 @@ func (b *Bundle) check() error {
 		return fmt.Errorf("%s: %w", manifestFile, err)
 	}
 	if err := checkJSON(b.data()); err != nil {
-		return fmt.Errorf("%s: %w", dataFile, err)
+		return inFile(dataFile, err)
 	}
-	unpacked := len(b.Wasm) + len(b.Data)
+	if _, err := b.smokeCases(); err != nil {
+		return inFile(smokeFile, err)
+	}
+	unpacked := len(b.Wasm) + len(b.Data) + len(b.Smoke)
 	for _, name := range slices.Sorted(maps.Keys(b.Rego)) {
 		if err := checkEntryName(name); err != nil {
 			return err
@@ -134,17 +159,27 @@ func (b *Bundle) check() error {
 	return errors.Join(
 		checkEntrySize(wasmFile, int64(len(b.Wasm))),
 		checkEntrySize(dataFile, int64(len(b.Data))),
+		checkEntrySize(smokeFile, int64(len(b.Smoke))),
 		checkTotals(len(b.Rego), unpacked),
 	)
 }
 
+// inFile says which file an error is about.
+func inFile(name string, err error) error {
+	var fault *JSONError
+	if errors.As(err, &fault) {
+		fault.File = name
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}
+
 // checkTotals leaves 1 KiB of tar for each entry and 1 MiB for the manifest.
 func checkTotals(rego, unpacked int) error {
-	if rego > maxEntries-3 {
-		return fmt.Errorf("more than %d files", maxEntries)
+	if rego > maxEntries-4 {
+		return fmt.Errorf("%w: more than %d files", ErrOversized, maxEntries)
 	}
 	if unpacked > maxUnpacked-maxManifest-2*maxEntries*1024 {
-		return fmt.Errorf("more than %d bytes unpacked", maxUnpacked)
+		return fmt.Errorf("%w: more than %d bytes unpacked", ErrOversized, maxUnpacked)
 	}
 	return nil
 }
@@ -155,7 +190,7 @@ func checkEntryName(name string) error {
 	case name == "" || !utf8.ValidString(name) || strings.ContainsFunc(name, isControl) || strings.Contains(name, `\`):
 		return fmt.Errorf("unclean path %q", name)
 	case strings.HasPrefix(name, "/") || slices.Contains(strings.Split(name, "/"), ".."):
-		return fmt.Errorf("path %q leads out of the bundle", name)
+		return fmt.Errorf("path %q %w", name, ErrEscape)
 	case path.Clean(name) != name || name == ".":
 		return fmt.Errorf("unclean path %q", name)
 	}
@@ -172,9 +207,11 @@ func checkEntrySize(name string, size int64) error {
 		limit = maxData
 	case manifestFile:
 		limit = maxManifest
+	case smokeFile:
+		limit = maxSmoke
 	}
 	if size > limit {
-		return fmt.Errorf("%s has %d bytes, at most %d are read", name, size, limit)
+		return fmt.Errorf("%w: %s has %d bytes, at most %d are read", ErrOversized, name, size, limit)
 	}
 	return nil
 }

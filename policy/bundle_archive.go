@@ -12,14 +12,29 @@ import (
 	"strings"
 )
 
+// Refusals of an archive, for errors.Is; each comes with ErrBundle.
+var (
+	ErrOversized = errors.New("too large")               // the archive, or a file in it by what its header says
+	ErrBomb      = errors.New("a decompression bomb")    // more comes out of it than any bundle has
+	ErrEscape    = errors.New("leads out of the bundle") // the path of an entry
+	ErrDuplicate = errors.New("duplicate entry")         // which of the two counts depends on the reader
+)
+
 // errUnpacked stops a decompression bomb.
-var errUnpacked = fmt.Errorf("more than %d bytes unpacked", maxUnpacked)
+var errUnpacked = fmt.Errorf("%w: more than %d bytes unpacked", ErrBomb, maxUnpacked)
+
+func checkArchiveSize(n int) error {
+	if n > maxArchive {
+		return fmt.Errorf("%w: the archive has %d bytes, at most %d are read", ErrOversized, n, maxArchive)
+	}
+	return nil
+}
 
 // unpack calls each for every file of a gzipped tarball, with its name without a leading slash. Every size is compared
 // with its limit before memory is taken for it.
 func unpack(archive []byte, each func(name string, content []byte)) error {
-	if len(archive) > maxArchive {
-		return fmt.Errorf("the archive has %d bytes, at most %d are read", len(archive), maxArchive)
+	if err := checkArchiveSize(len(archive)); err != nil {
+		return err
 	}
 	rest := bytes.NewReader(archive) // a ByteReader: gzip takes no byte beyond its own end
 	zr, err := gzip.NewReader(rest)
@@ -51,14 +66,14 @@ func untar(r io.Reader, each func(name string, content []byte)) error {
 		case err != nil:
 			return fmt.Errorf("not a tarball, or a damaged one: %w", ends(err))
 		case entries > maxEntries:
-			return fmt.Errorf("more than %d entries", maxEntries)
+			return fmt.Errorf("%w: more than %d entries", ErrOversized, maxEntries)
 		}
 		name, err := entryName(hdr)
 		if err != nil {
 			return err
 		}
 		if seen[name] {
-			return fmt.Errorf("duplicate entry %q", name)
+			return fmt.Errorf("%w %q", ErrDuplicate, name)
 		}
 		seen[name] = true
 		if hdr.Typeflag == tar.TypeDir {
@@ -91,10 +106,15 @@ func entryName(hdr *tar.Header) (string, error) {
 	default:
 		return "", fmt.Errorf("entry %q is not a regular file", name)
 	}
-	if name != wasmFile && name != dataFile && name != manifestFile && !strings.HasSuffix(name, ".rego") {
+	if !isKnown(name) && !strings.HasSuffix(name, ".rego") {
 		return "", fmt.Errorf("unknown file %q", name)
 	}
 	return name, nil
+}
+
+// isKnown reports the files with a name of their own; the others are Rego.
+func isKnown(name string) bool {
+	return name == wasmFile || name == dataFile || name == manifestFile || name == smokeFile
 }
 
 // onlyPadding reads to the end of the gzip stream, which checks its sum as well.

@@ -234,7 +234,7 @@ func TestMarshalRefusesWhatReadBundleWould(t *testing.T) {
 		})
 	}
 	t.Run("POL-1005/too much of all", func(t *testing.T) {
-		if checkTotals(1, maxUnpacked) == nil || checkTotals(maxEntries-3, maxWasm+maxData) != nil {
+		if checkTotals(1, maxUnpacked) == nil || checkTotals(maxEntries-4, maxWasm+maxData) != nil {
 			t.Error("the bound on the sum of all files is wrong")
 		}
 	})

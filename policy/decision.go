@@ -8,10 +8,20 @@ type Decision struct {
 	Reasons     []Reason
 	Obligations Obligations
 	Grants      []string // ids of the grants that matched, in the policy's order
+
+	by *Info
 }
 
 // Allowed reports whether the policy said a clear yes.
 func (d Decision) Allowed() bool { return d.allow }
+
+// Info describes the bundle that made the decision. It is zero when none did.
+func (d Decision) Info() Info {
+	if d.by == nil {
+		return Info{}
+	}
+	return *d.by
+}
 
 // Codes lists the codes of the reasons, in order.
 func (d Decision) Codes() []string {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -54,18 +55,28 @@ type Info struct {
 	Engine   string // "compiler" or "interpreter"
 	Revision string // of the bundle's manifest
 	Digest   string // SHA-256 of policy.wasm and data.json, hex: what the audit log records as the policy in force
+
+	Signed Statement // what its signer said; zero for a bundle that no [Verifier] has seen
+	Since  time.Time // when it came into force
 }
 
-// Engine decides requests by one policy. It is safe for concurrent use. The zero Engine denies everything.
+// Engine decides requests by one policy at a time. It is safe for concurrent use and must not be copied. The zero Engine
+// denies everything until [Engine.Activate] gives it a policy.
 type Engine struct {
 	active atomic.Pointer[activation]
+	opts   Options
+
+	mu       sync.Mutex // held while active is replaced
+	closed   bool
+	retiring sync.WaitGroup // what was replaced and still decides
 }
 
 // activation is one bundle in force.
 type activation struct {
 	program    *sandbox.Program
 	info       Info
-	inputBytes int // the limit
+	proof      *proof // nil for a bundle that nobody signed
+	inputBytes int    // the limit
 }
 
 //go:embed default.tar.gz
@@ -100,19 +111,19 @@ func DefaultBundle(grants []byte) (*Bundle, error) {
 
 // Open makes an engine from a bundle that the caller vouches for: one that is embedded, was just built, or whose
 // signature was verified. It validates, rewrites and compiles the policy, instantiates it once, parses the data and
-// asks it for a decision that must be a denial. The error matches ErrBundle, ErrLimit, ErrEvaluation or ErrSmoke.
-// ctx bounds the opening only.
+// asks it for a decision that must be a denial, and for those of its smoke.json. The revision of a bundle that a
+// [Verifier] has seen is recorded. The error matches ErrBundle, ErrLimit, ErrEvaluation, ErrSmoke, or one of
+// [Verifier.Verify]. ctx bounds the opening only.
 func Open(ctx context.Context, b *Bundle, opts Options) (*Engine, error) {
-	a, err := activate(ctx, b, opts)
-	if err != nil {
+	e := &Engine{opts: opts}
+	if err := e.Activate(ctx, b); err != nil {
 		return nil, err
 	}
-	e := new(Engine)
-	e.active.Store(a)
 	return e, nil
 }
 
-func activate(ctx context.Context, b *Bundle, opts Options) (*activation, error) {
+// open makes an activation that nothing uses yet.
+func open(ctx context.Context, b *Bundle, opts Options) (*activation, error) {
 	limits, err := sandbox.Limits(opts.Limits).Resolve()
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
@@ -126,9 +137,9 @@ func activate(ctx context.Context, b *Bundle, opts Options) (*activation, error)
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", wasmFile, err)
 	}
-	info := Info{Engine: program.Engine(), Revision: b.Manifest.Revision, Digest: digest(b)}
-	a := &activation{program, info, limits.InputBytes}
-	if err := a.smoke(ctx); err != nil {
+	info := Info{Engine: program.Engine(), Revision: b.Manifest.Revision, Digest: digest(b), Signed: b.Statement()}
+	a := &activation{program, info, b.proof, limits.InputBytes}
+	if err := errors.Join(a.smoke(ctx), a.runSmoke(ctx, b)); err != nil {
 		program.Close()
 		return nil, err
 	}
@@ -169,25 +180,51 @@ func smokeRequest() *Request {
 	}
 }
 
-// Decide judges a request on all its facts. The Decision denies whenever the error is not nil. The error matches
-// ErrRequest, ErrEvaluation, ErrLimit, ErrClosed or the context's. Limits.Deadline bounds the evaluation, ctx also the
-// wait for a free instance.
+// Decide judges a request on all its facts. The Decision denies whenever the error is not nil, and says by which bundle
+// it was made. The error matches ErrRequest, ErrEvaluation, ErrLimit, ErrExpired, ErrClosed or the context's.
+// Limits.Deadline bounds the evaluation, ctx also the wait for a free instance.
 func (e *Engine) Decide(ctx context.Context, r *Request) (Decision, error) {
-	a := e.active.Load()
-	if a == nil {
-		return Decision{}, ErrClosed
-	}
-	return a.decide(ctx, r)
+	return e.put(ctx, r, (*activation).decide)
 }
 
-// MayAsk tells from subject, action and the syntactic reference alone whether a request for it makes sense, before
-// anything is looked at. Errors are those of Decide, and then the answer is no.
+// Ask tells from subject, action and the syntactic reference alone whether a request for it makes sense, before anything
+// is looked at. The Decision allows, or has the one reason no_grant. Everything else is as with Decide.
+func (e *Engine) Ask(ctx context.Context, r *Request) (Decision, error) {
+	return e.put(ctx, r, func(a *activation, ctx context.Context, r *Request) (Decision, error) {
+		may, err := a.mayAsk(ctx, r)
+		d := Decision{allow: may && err == nil}
+		if err == nil && !may {
+			d.Reasons = []Reason{{Code: "no_grant", Severity: SeverityError}}
+		}
+		return d, err
+	})
+}
+
+// MayAsk is Ask, for a caller that needs no more than the answer. Whenever the error is not nil, it is no.
 func (e *Engine) MayAsk(ctx context.Context, r *Request) (bool, error) {
-	a := e.active.Load()
-	if a == nil {
-		return false, ErrClosed
+	d, err := e.Ask(ctx, r)
+	return d.Allowed(), err
+}
+
+// put asks the policy in force. When another one takes its place before the question was put, that one is asked.
+func (e *Engine) put(ctx context.Context, r *Request,
+	ask func(*activation, context.Context, *Request) (Decision, error),
+) (Decision, error) {
+	for {
+		a := e.active.Load()
+		if a == nil {
+			return Decision{}, ErrClosed
+		}
+		if err := a.info.Signed.checkExpired(); err != nil { // here, so that what is remembered expires too
+			return Decision{by: &a.info}, err
+		}
+		d, err := ask(a, ctx, r)
+		if errors.Is(err, ErrClosed) {
+			continue // it is closed only after it was replaced
+		}
+		d.by = &a.info
+		return d, err
 	}
-	return a.mayAsk(ctx, r)
 }
 
 // Info describes the policy in force; it is zero when the engine is closed.
@@ -196,14 +233,6 @@ func (e *Engine) Info() Info {
 		return a.info
 	}
 	return Info{}
-}
-
-// Close waits for decisions that are under way and frees the guests. Decisions after it fail with ErrClosed. Closing
-// twice is allowed.
-func (e *Engine) Close() {
-	if a := e.active.Swap(nil); a != nil {
-		a.program.Close()
-	}
 }
 
 func (a *activation) decide(ctx context.Context, r *Request) (Decision, error) {

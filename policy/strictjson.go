@@ -20,6 +20,7 @@ const maxJSONDepth = 100
 // JSONError is a fault in a JSON document: one that the parser finds, not one of meaning. Line and Column count from 1,
 // Column in bytes.
 type JSONError struct {
+	File         string // of a bundle; empty for a document that is none
 	Line, Column int
 	Reason       string
 }

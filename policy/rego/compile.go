@@ -81,7 +81,7 @@ func build(ctx context.Context, src Source) (*policy.Bundle, error) {
 		return nil, err
 	}
 	b := &policy.Bundle{
-		Wasm: wasm, Data: src.Data, Rego: sources,
+		Wasm: wasm, Data: src.Data, Rego: sources, Smoke: src.Smoke,
 		Manifest: policy.NewManifest(src.Name, revision(sources, src.Data)),
 	}
 	if _, err := b.Marshal(); err != nil {
@@ -95,7 +95,11 @@ func dataError(src *Source, err error) error {
 	var fault *policy.JSONError
 	switch {
 	case errors.As(err, &fault):
-		return &placedError{fmt.Sprintf("%s:%d:%d: %s", src.place(dataFile), fault.Line, fault.Column, fault.Reason), err}
+		file := fault.File
+		if file == "" {
+			file = dataFile
+		}
+		return &placedError{fmt.Sprintf("%s:%d:%d: %s", src.place(file), fault.Line, fault.Column, fault.Reason), err}
 	case errors.Is(err, policy.ErrGrants):
 		return fmt.Errorf("%s: %w", src.place(dataFile), err)
 	}

@@ -17,10 +17,14 @@ var ErrSource = errors.New("invalid policy source")
 const (
 	maxModuleBytes = 1 << 20
 	maxDataBytes   = 64 << 20
+	maxSmokeBytes  = 1 << 20
 )
 
-// dataFile is the file of a policy folder that is not Rego.
-const dataFile = "data.json"
+// The files of a policy folder that are not Rego.
+const (
+	dataFile  = "data.json"
+	smokeFile = "smoke.json"
+)
 
 // Source is a policy before compilation.
 type Source struct {
@@ -28,10 +32,11 @@ type Source struct {
 	Dir     string            // the folder that errors name in front of a file; may be empty, and is not part of the bundle
 	Modules map[string][]byte // Rego by path, with forward slashes
 	Data    []byte            // a JSON object; nil stands for no services
+	Smoke   []byte            // requests that the policy must judge as told before it is in force; nil for none
 }
 
-// ReadDir reads a policy folder: every *.rego but the tests in it and beneath it, and data.json at its top. Hidden
-// folders are left out, other files are ignored, and a data file that would not be read is an error.
+// ReadDir reads a policy folder: every *.rego but the tests in it and beneath it, and data.json and smoke.json at
+// its top. Hidden folders are left out, other files are ignored, and a data file that would not be read is an error.
 func ReadDir(dir string) (Source, error) {
 	src := Source{Dir: dir, Modules: map[string][]byte{}}
 	tree := os.DirFS(dir)
@@ -52,7 +57,7 @@ func ReadDir(dir string) (Source, error) {
 
 // place names a file of the source in an error. The default rules lie in no folder.
 func (src *Source) place(name string) string {
-	if _, own := src.Modules[name]; !own && name != dataFile || src.Dir == "" {
+	if _, own := src.Modules[name]; !own && name != dataFile && name != smokeFile || src.Dir == "" {
 		return name
 	}
 	return filepath.ToSlash(filepath.Join(src.Dir, name))
@@ -68,6 +73,10 @@ func (src *Source) add(tree fs.FS, name string, entry fs.DirEntry) (err error) {
 		return nil
 	case name == dataFile:
 		src.Data, err = readFile(tree, name, maxDataBytes)
+	case name == smokeFile:
+		src.Smoke, err = readFile(tree, name, maxSmokeBytes)
+	case base == smokeFile:
+		err = fmt.Errorf("%s: it belongs at the top of the folder", name)
 	case base == dataFile, base == "data.yaml", base == "data.yml":
 		err = fmt.Errorf("%s: data belongs in data.json at the top of the folder", name)
 	case strings.HasSuffix(base, ".rego"):

@@ -1,0 +1,61 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package statefile
+
+import (
+	"context"
+	"errors"
+	"os"
+	"syscall"
+	"time"
+)
+
+const openNoFollow = syscall.O_NOFOLLOW | syscall.O_NONBLOCK | syscall.O_CLOEXEC
+
+// lock takes a lock among processes. It is on a file of its own, which only its owner can open: the directory is open to
+// whoever can list it. The file stays, since removing it would let two processes lock different ones.
+func lock(ctx context.Context, path string) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|openNoFollow, 0o600) //nolint:gosec // G304: beside the state file
+	if err != nil {
+		return nil, err
+	}
+	if err := checkFile(f); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:gosec // G115: a descriptor
+		switch {
+		case err == nil:
+			return func() { _ = f.Close() }, nil // which unlocks
+		case !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR):
+			_ = f.Close()
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			_ = f.Close()
+			return nil, ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// checkOwner makes sure that what is trusted belongs to this process or to root.
+func checkOwner(fi os.FileInfo) error {
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok || st.Uid != 0 && int(st.Uid) != os.Geteuid() {
+		return errors.New("it, or its directory, belongs to somebody else")
+	}
+	return nil
+}
+
+// syncDir makes a rename outlast a power failure.
+func syncDir(dir string) error {
+	d, err := os.Open(dir) //nolint:gosec // G304: the state file's own
+	if err != nil {
+		return err
+	}
+	defer d.Close() //nolint:errcheck // only synced
+	return d.Sync()
+}
