@@ -70,7 +70,9 @@ func TestTheAuditLogNamesTheBundleThatDecided(t *testing.T) {
 		t.Helper()
 		digests[revision] = engine.Info().Digest
 		var e struct {
-			Bundles struct{ Policy struct{ Revision, Digest, Signed string } }
+			Bundles struct {
+				Policy struct{ Revision, Digest, Signed string }
+			}
 		}
 		if err := json.Unmarshal([]byte(w.audit.inputs[len(w.audit.inputs)-1]), &e); err != nil {
 			t.Fatal(err)

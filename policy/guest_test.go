@@ -54,7 +54,9 @@ func tinyPolicy(grant string) *policy.Bundle {
 	exports = append(exports, join(sized([]byte("opa_wasm_abi_version")), []byte{3, 0}),
 		join(sized([]byte("opa_wasm_abi_minor_version")), []byte{3, 1}))
 	version := func(n byte) []byte { return []byte{0x7f, 0, 0x41, n, 0x0b} }
-	text := func(at int, s string) []byte { return join([]byte{0}, constant(at), []byte{0x0b}, sized([]byte(s+"\x00"))) }
+	text := func(at int, s string) []byte {
+		return join([]byte{0}, constant(at), []byte{0x0b}, sized([]byte(s+"\x00")))
+	}
 	wasm := join([]byte("\x00asm\x01\x00\x00\x00"),
 		section(1, types...),
 		section(2, join(sized([]byte("env")), sized([]byte("memory")), []byte{2, 0, 1})),

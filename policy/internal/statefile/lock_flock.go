@@ -15,7 +15,7 @@ const openNoFollow = syscall.O_NOFOLLOW | syscall.O_NONBLOCK | syscall.O_CLOEXEC
 // lock takes a lock among processes. It is on a file of its own, which only its owner can open: the directory is open to
 // whoever can list it. The file stays, since removing it would let two processes lock different ones.
 func lock(ctx context.Context, path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|openNoFollow, 0o600) //nolint:gosec // G304: beside the state file
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|openNoFollow, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -24,7 +24,7 @@ func lock(ctx context.Context, path string) (unlock func(), err error) {
 		return nil, err
 	}
 	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:gosec // G115: a descriptor
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		switch {
 		case err == nil:
 			return func() { _ = f.Close() }, nil // which unlocks
@@ -52,7 +52,7 @@ func checkOwner(fi os.FileInfo) error {
 
 // syncDir makes a rename outlast a power failure.
 func syncDir(dir string) error {
-	d, err := os.Open(dir) //nolint:gosec // G304: the state file's own
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}

@@ -78,7 +78,7 @@ func read(path string) (State, error) {
 	if err := checkPath(path); err != nil {
 		return State{}, err
 	}
-	f, err := os.OpenFile(path, os.O_RDONLY|openNoFollow, 0) //nolint:gosec // G304: the operator names the file
+	f, err := os.OpenFile(path, os.O_RDONLY|openNoFollow, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return State{}, errMissing
 	}
@@ -198,7 +198,7 @@ func replace(path string, content []byte, do func(name string, step func() error
 			if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
-			f, err = os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL|openNoFollow, 0o600) //nolint:gosec // G304: beside the state file
+			f, err = os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL|openNoFollow, 0o600)
 			return err
 		}},
 		{"write", func() error { return onlyError(io.Copy(f, bytes.NewReader(content))) }},
