@@ -94,7 +94,7 @@ func signed(v int) []byte {
 
 func TestTinyPolicy(t *testing.T) { // what other tests rely on
 	for _, interpreter := range []bool{true, false} {
-		e, err := policy.Open(t.Context(), tinyPolicy("g-1"), policy.Options{Interpreter: interpreter})
+		e, err := policy.Open(t.Context(), tinyPolicy("g-1"), policy.Options{Interpreter: interpreter, Limits: patient.Limits})
 		if err != nil {
 			t.Fatal(err)
 		}

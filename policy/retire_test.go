@@ -15,7 +15,7 @@ func TestTheOldPolicyEndsWithItsLastDecision(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := Open(t.Context(), b, Options{Interpreter: true})
+	e, err := Open(t.Context(), b, Options{Interpreter: true, Limits: Limits{Deadline: 10 * time.Second, LoadingBudget: time.Minute}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/compile"
 
@@ -231,7 +232,8 @@ func open(t *testing.T, src Source) *policy.Bundle {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := policy.Open(context.Background(), b, policy.Options{Interpreter: true})
+	limits := policy.Limits{Deadline: 10 * time.Second} // which a busy machine does not reach
+	e, err := policy.Open(context.Background(), b, policy.Options{Interpreter: true, Limits: limits})
 	if err != nil {
 		t.Fatal(err)
 	}
