@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/llorch/secrets-management/policy/internal/builtins"
 	"github.com/llorch/secrets-management/policy/internal/sandbox"
 )
 
@@ -130,6 +131,7 @@ func open(ctx context.Context, b *Bundle, opts Options) (*activation, error) {
 	}
 	program, err := sandbox.Open(ctx, b.Wasm, b.data(), sandbox.Config{
 		Limits: limits, Interpreter: opts.Interpreter, Entrypoints: []string{EntrypointDecision, EntrypointMayAsk},
+		Builtins: builtins.All(),
 	})
 	switch {
 	case errors.Is(err, sandbox.ErrModule):

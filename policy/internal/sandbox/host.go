@@ -3,12 +3,15 @@ package sandbox
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+
+	"github.com/llorch/secrets-management/policy/internal/value"
 )
 
 // This file holds every function that a guest can reach. Together with the memory allocator at its end it is the
@@ -27,14 +30,22 @@ func (b *budget) arm(ctx context.Context, d time.Duration, fuel int64) {
 	*b = budget{ctx: ctx, deadline: time.Now().Add(d), fuel: fuel - fuelSlice}
 }
 
-// refill decides whether a guest whose slice is used up may go on.
-func (b *budget) refill() bool {
+// alive decides whether there is time left.
+func (b *budget) alive() bool {
 	switch {
 	case b.stop != nil:
 	case b.ctx.Err() != nil:
 		b.stop = b.ctx.Err()
 	case time.Now().After(b.deadline):
 		b.stop = fmt.Errorf("%w: the deadline has passed", ErrLimit)
+	}
+	return b.stop == nil
+}
+
+// refill decides whether a guest whose slice is used up may go on.
+func (b *budget) refill() bool {
+	switch {
+	case !b.alive():
 	case b.fuel <= 0:
 		b.stop = fmt.Errorf("%w: the fuel is used up", ErrLimit)
 	default:
@@ -71,7 +82,7 @@ func instantiateHost(ctx context.Context, rt wazero.Runtime) error {
 	for name, s := range hostImports {
 		params := bytes.Repeat([]byte{api.ValueTypeI32}, s.params)
 		results := bytes.Repeat([]byte{api.ValueTypeI32}, s.results)
-		env.NewFunctionBuilder().WithGoModuleFunction(hostFunction(name), params, results).Export(name)
+		env.NewFunctionBuilder().WithGoModuleFunction(hostFunction(name, s), params, results).Export(name)
 	}
 	if _, err := env.Instantiate(ctx); err != nil {
 		return fmt.Errorf("instantiate host functions: %w", err)
@@ -107,14 +118,14 @@ func refillHook(ctx context.Context, m api.Module, stack []uint64) {
 	stack[0] = 0
 }
 
-func hostFunction(name string) api.GoModuleFunc {
+func hostFunction(name string, s signature) api.GoModuleFunc {
 	switch name {
 	case "opa_abort":
 		return abort
 	case "opa_println":
 		return func(context.Context, api.Module, []uint64) {} // what print() writes goes nowhere
 	default:
-		return refuseBuiltin
+		return builtinHook(s.params - 2)
 	}
 }
 
@@ -131,10 +142,122 @@ func abort(ctx context.Context, m api.Module, stack []uint64) {
 	stopGuest(ctx, m, fmt.Errorf("%w: the policy aborted: %q", ErrEvaluation, text))
 }
 
-func refuseBuiltin(ctx context.Context, m api.Module, stack []uint64) {
-	id := stack[0]
-	stack[0] = 0
-	stopGuest(ctx, m, fmt.Errorf("%w: the policy called host builtin %d, and none is offered", ErrEvaluation, id))
+// builtinHook is opa_builtinN: the number of a builtin, a context that is of no use, and N addresses of arguments. Its
+// result is the address of a value, 0 for undefined.
+func builtinHook(arguments int) api.GoModuleFunc {
+	return func(ctx context.Context, m api.Module, stack []uint64) {
+		id, addresses := uint32(stack[0]), stack[2:2+arguments] //nolint:gosec // G115: an i32 of the guest
+		inst := fromContext(ctx)
+		if inst == nil {
+			stack[0] = 0
+			return
+		}
+		at, err := inst.callBuiltin(id, addresses)
+		stack[0] = uint64(at)
+		if err != nil {
+			stopGuest(ctx, m, err)
+		}
+	}
+}
+
+// callBuiltin runs a builtin on values of the guest. Reading them and writing the result runs the guest again, on the
+// fuel and the stack that are left.
+func (i *Instance) callBuiltin(id uint32, addresses []uint64) (uint32, error) {
+	b, ok := i.builtins.byID[id]
+	switch {
+	case !i.budget.alive():
+		return 0, i.budget.stop
+	case !ok:
+		return 0, fmt.Errorf("%w: the policy called host builtin %d, and none is offered", ErrEvaluation, id)
+	case b.Arity != len(addresses):
+		return 0, fmt.Errorf("%w: the policy called builtin %q with %d arguments", ErrEvaluation, b.name, len(addresses))
+	case i.builtins.busy:
+		return 0, fmt.Errorf("%w: the policy called builtin %q from within another one", ErrEvaluation, b.name)
+	}
+	i.builtins.busy = true
+	defer func() { i.builtins.busy = false }()
+	args := make([]value.Value, len(addresses))
+	for k, at := range addresses {
+		var err error
+		if args[k], err = i.readValue(uint32(at)); err != nil { //nolint:gosec // G115: an i32 of the guest
+			return 0, fmt.Errorf("argument %d of builtin %q: %w", k+1, b.name, err)
+		}
+	}
+	v, err := b.Call(&i.ctx, args)
+	switch {
+	case !i.budget.alive(): // also when the builtin failed for want of time
+		return 0, i.budget.stop
+	case err != nil && i.builtins.lenient && !errors.Is(err, ErrHalt), err == nil && v == nil:
+		return 0, nil
+	case err != nil:
+		return 0, fmt.Errorf("%w: builtin %q: %.*q", ErrEvaluation, b.name, maxErrorText, err.Error())
+	}
+	at, err := i.writeValue(v)
+	if err != nil {
+		return 0, fmt.Errorf("result of builtin %q: %w", b.name, err)
+	}
+	return at, nil
+}
+
+// readValue copies a value out of the guest.
+func (i *Instance) readValue(at uint32) (value.Value, error) {
+	text, err := i.reenter(i.builtins.dump, at)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := i.result(text)
+	if err != nil {
+		return nil, i.explain(err)
+	}
+	i.charge(len(raw))
+	v, err := value.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrEvaluation, err)
+	}
+	return v, nil
+}
+
+// writeValue puts a value into the guest. Its text stays there: the guest's numbers point into it.
+func (i *Instance) writeValue(v value.Value) (uint32, error) {
+	raw, err := value.Encode(v)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrEvaluation, err)
+	}
+	if len(raw) > i.limits.ResultBytes {
+		return 0, fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrLimit, len(raw), i.limits.ResultBytes)
+	}
+	i.charge(len(raw))
+	n := uint32(len(raw)) //nolint:gosec // G115: at most Limits.ResultBytes
+	text, err := i.reenter(i.builtins.malloc, n)
+	if err != nil {
+		return 0, err
+	}
+	if !i.mod.Memory().Write(text, raw) {
+		return 0, fmt.Errorf("%w: opa_malloc returned an address outside the memory", ErrEvaluation)
+	}
+	at, err := i.reenter(i.builtins.parse, text, n)
+	if err == nil && at == 0 {
+		err = fmt.Errorf("%w: the guest cannot parse it", ErrEvaluation)
+	}
+	return at, err
+}
+
+// reenter calls the guest while it waits for the host. Fuel and stack are globals of the guest, so that this call uses
+// up what the one that waits has left.
+func (i *Instance) reenter(fn api.Function, args ...uint32) (uint32, error) {
+	var stack [2]uint64
+	for k, a := range args {
+		stack[k] = uint64(a)
+	}
+	if err := fn.CallWithStack(&i.ctx, stack[:]); err != nil {
+		return 0, i.explain(err)
+	}
+	return uint32(stack[0]), i.budget.stop //nolint:gosec // G115: an i32
+}
+
+// charge takes fuel for work of the host. What is overdrawn the next payment of the guest settles, or it dies of it.
+func (i *Instance) charge(bytes int) {
+	i.fuel.Set(uint64(int64(i.fuel.Get()) - hostByteCost*int64(bytes))) //nolint:gosec // G115: the global is a signed number
 }
 
 func stopGuest(ctx context.Context, m api.Module, why error) {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/tetratelabs/wazero"
@@ -19,7 +18,9 @@ import (
 const (
 	abiMajor    = 1
 	abiMinMinor = 2 // brought opa_eval, the one-call evaluation
-	formatJSON  = 0
+
+	formatJSON     = 0
+	formatNotation = 1
 )
 
 // Instance is one guest with its parsed data, ready to decide. It is used by one goroutine at a time and thrown away
@@ -34,12 +35,17 @@ type Instance struct {
 	eval   api.Function
 
 	limits      Limits
+	builtins    builtins
 	data        uint32 // address of the parsed data
 	heap        uint32 // first free byte behind it
 	entrypoints map[string]uint32
 	args        [7]uint64
 
 	Input []byte // what the next evaluation is asked about: JSON, written by the host and by nobody else
+
+	// Notation gives results in Rego's own notation, which tells a set from an array, instead of JSON. It is for tools
+	// that compare with OPA.
+	Notation bool
 }
 
 // newInstance instantiates the guest and parses data into it. Everything that the guest runs here is metered too.
@@ -47,6 +53,7 @@ func newInstance(ctx context.Context, p *Program) (*Instance, error) {
 	limits := p.config.Limits
 	i := &Instance{limits: limits, memory: &guestMemory{limit: uint64(limits.DataBytes)}} //nolint:gosec // G115: positive
 	i.ctx = guestContext{inst: i}
+	i.builtins.lenient = p.config.Lenient
 	i.arm(ctx, true)
 	allocator := experimental.MemoryAllocatorFunc(func(uint64, uint64) experimental.LinearMemory { return i.memory })
 	mod, err := p.runtime.InstantiateModule(experimental.WithMemoryAllocator(&i.ctx, allocator), p.code,
@@ -55,7 +62,7 @@ func newInstance(ctx context.Context, p *Program) (*Instance, error) {
 		return nil, i.explain(err)
 	}
 	i.mod = mod
-	if err := i.prepare(p.data, p.config.Entrypoints); err != nil {
+	if err := i.prepare(p.data, &p.config); err != nil {
 		i.close()
 		return nil, i.explain(err)
 	}
@@ -79,7 +86,7 @@ func (i *Instance) arm(ctx context.Context, loading bool) {
 	}
 }
 
-func (i *Instance) prepare(data []byte, entrypoints []string) error {
+func (i *Instance) prepare(data []byte, c *Config) error {
 	var ok [2]bool
 	i.fuel, ok[0] = i.mod.ExportedGlobal(exportFuel).(api.MutableGlobal)
 	i.stack, ok[1] = i.mod.ExportedGlobal(exportStack).(api.MutableGlobal)
@@ -89,10 +96,10 @@ func (i *Instance) prepare(data []byte, entrypoints []string) error {
 	if err := i.checkABI(); err != nil {
 		return err
 	}
-	if err := i.refuseBuiltins(); err != nil {
+	if err := i.bindBuiltins(c.Builtins); err != nil {
 		return err
 	}
-	if err := i.readEntrypoints(entrypoints); err != nil {
+	if err := i.readEntrypoints(c.Entrypoints); err != nil {
 		return err
 	}
 	if err := i.parseData(data); err != nil {
@@ -111,20 +118,6 @@ func (i *Instance) checkABI() error {
 		return fmt.Errorf("ABI version %d.%d is not supported, 1.%d or later is", uint32(major.Get()), uint32(minor.Get()), abiMinMinor) //nolint:gosec // G115
 	}
 	return nil
-}
-
-// refuseBuiltins fails for a policy that needs a function of the host, naming each.
-func (i *Instance) refuseBuiltins() error {
-	needs, err := i.namedNumbers("builtins")
-	if err != nil || len(needs) == 0 {
-		return err
-	}
-	var names []string
-	for name := range needs {
-		names = append(names, fmt.Sprintf("%.64q", name))
-	}
-	slices.Sort(names)
-	return fmt.Errorf("needs builtins that no service offers: %.512s", strings.Join(names, ", "))
 }
 
 func (i *Instance) readEntrypoints(required []string) error {
@@ -232,9 +225,13 @@ func (i *Instance) Evaluate(ctx context.Context, entrypoint string) ([]byte, err
 	if !mem.Write(i.heap, i.Input) {
 		return nil, i.explain(errors.New("the heap lies outside the memory"))
 	}
+	format := uint64(formatJSON)
+	if i.Notation {
+		format = formatNotation
+	}
 	// opa_eval(reserved, entrypoint, data, input, input length, heap, format) returns the address of a string.
 	i.args = [7]uint64{
-		0, uint64(at), uint64(i.data), uint64(i.heap), uint64(n), uint64(i.heap + n), formatJSON,
+		0, uint64(at), uint64(i.data), uint64(i.heap), uint64(n), uint64(i.heap + n), format,
 	}
 	if err := i.eval.CallWithStack(&i.ctx, i.args[:]); err != nil {
 		return nil, i.explain(err)

@@ -22,6 +22,14 @@ type Config struct {
 	Limits      Limits   // resolved
 	Interpreter bool     // do not compile to machine code, even where that is possible
 	Entrypoints []string // that the module must have
+
+	// Builtins are the functions of the host that a module may ask for, by the names that Rego has for them; one that asks
+	// for any other is refused. They are called by as many goroutines as there are instances.
+	Builtins map[string]Builtin
+
+	// Lenient makes a builtin that fails undefined, as OPA's evaluator has it unless it is told to be strict; else it stops
+	// the guest. It is for tools that compare with OPA.
+	Lenient bool
 }
 
 // Program is a module that is ready to be asked, with its data and a fixed number of places for instances. It is safe
