@@ -12,7 +12,9 @@ type asmFunc struct {
 }
 
 type asmGuest struct {
-	imports  []string // env functions of type ()->() to import besides the memory
+	imports  []string // env functions to import besides the memory: of type ()->(), builtins of their own types
+	malloc   []byte   // body of opa_malloc
+	builtins string   // what builtins() gives, {} if empty
 	module   string   // of the imports; "env" if empty
 	globals  int      // i32 globals besides the two ABI versions
 	pages    uint32
@@ -31,6 +33,7 @@ const (
 	typeOne         // i32->i32
 	typeTwo         // i32,i32->i32
 	typeSeven
+	typeThree // i32,i32,i32->i32
 )
 
 const (
@@ -38,6 +41,7 @@ const (
 	addrEntry    = 32
 	addrDeny     = 256
 	addrFalse    = 512
+	addrBuiltins = 600
 	longInput    = 1400 // bytes; goodRequest stays below, hostile() is above
 	firstDefined = 7    // functions that every guest has before its own
 )
@@ -55,10 +59,10 @@ func (g *asmGuest) functions() []asmFunc {
 		g.evalBody(), []byte{opReturn, opEnd},
 		[]byte{0x20, 1, opIf, typeI32}, i32const(addrFalse), []byte{opElse}, i32const(addrDeny), []byte{opEnd})
 	fns := []asmFunc{
-		{typ: typeOne, body: i32const(4096), export: "opa_malloc"},
+		{typ: typeOne, body: g.mallocBody(), export: "opa_malloc"},
 		{typ: typeTwo, body: i32const(1), export: "opa_json_parse"},
 		{typ: typeOne, body: []byte{0x20, 0}, export: "opa_json_dump"},
-		{typ: typeGet, body: i32const(addrNone), export: "builtins"},
+		{typ: typeGet, body: i32const(g.addrBuiltins()), export: "builtins"},
 		{typ: typeGet, body: i32const(addrEntry), export: "entrypoints"},
 		{typ: typeGet, body: i32const(8192), export: "opa_heap_ptr_get"},
 		{typ: typeSeven, locals: 2, body: deny, export: "opa_eval"},
@@ -68,6 +72,20 @@ func (g *asmGuest) functions() []asmFunc {
 		fns = append(fns, asmFunc{typ: typeVoid, body: g.start})
 	}
 	return fns
+}
+
+func (g *asmGuest) addrBuiltins() int64 {
+	if g.builtins == "" {
+		return addrNone
+	}
+	return addrBuiltins
+}
+
+func (g *asmGuest) mallocBody() []byte {
+	if g.malloc == nil {
+		return i32const(4096)
+	}
+	return g.malloc
 }
 
 func (g *asmGuest) evalBody() []byte {
@@ -95,7 +113,7 @@ func (g *asmGuest) build() []byte {
 		return cat([]byte{typeFunc, byte(params)}, slices.Repeat([]byte{typeI32}, params), []byte{byte(results)},
 			slices.Repeat([]byte{typeI32}, results))
 	}
-	section(secType, vec(funcType(0, 0), funcType(0, 1), funcType(1, 1), funcType(2, 1), funcType(7, 1)))
+	section(secType, vec(funcType(0, 0), funcType(0, 1), funcType(1, 1), funcType(2, 1), funcType(7, 1), funcType(3, 1)))
 	section(secImport, g.importSection())
 	var types, bodies, exports [][]byte
 	for i, f := range fns {
@@ -136,7 +154,8 @@ func (g *asmGuest) importSection() []byte {
 	pages := max(1, g.pages)
 	imports := [][]byte{appendU32(append(appendName(appendName(nil, envModule), memoryImport), kindMemory, 0), pages)}
 	for _, name := range g.imports {
-		imports = append(imports, append(appendName(appendName(nil, module), name), kindFunc, typeVoid))
+		typ := map[string]byte{"opa_builtin0": typeTwo, "opa_builtin1": typeThree}[name]
+		imports = append(imports, append(appendName(appendName(nil, module), name), kindFunc, typ))
 	}
 	return vec(imports...)
 }
@@ -146,5 +165,5 @@ func (g *asmGuest) dataSection() []byte {
 		return cat([]byte{0}, i32const(at), []byte{opEnd}, appendBytes(nil, []byte(text+"\x00")))
 	}
 	return vec(segment(addrNone, "{}"), segment(addrEntry, `{"secrets/load/decision":0,"secrets/load/may_ask":1}`),
-		segment(addrDeny, denyJSON), segment(addrFalse, `[{"result":false}]`))
+		segment(addrDeny, denyJSON), segment(addrFalse, `[{"result":false}]`), segment(addrBuiltins, g.builtins))
 }
