@@ -1,10 +1,13 @@
 package rego
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+
+	"github.com/llorch/secrets-management/policy/internal/builtins"
 )
 
 // native lists the builtins that OPA compiles to Wasm, so that a guest needs nothing from its host. Left out although
@@ -23,10 +26,15 @@ func native() []string {
 	`)
 }
 
-// capabilities tells OPA's compiler what there is: the native builtins, and no network for its schema loader. Calls of
+// available lists what a policy may call: the native builtins, and those that every service offers.
+func available() []string {
+	return slices.AppendSeq(native(), maps.Keys(builtins.All()))
+}
+
+// capabilities tells OPA's compiler what there is: the available builtins, and no network for its schema loader. Calls of
 // print are erased by the compiler.
 func capabilities() *ast.Capabilities {
-	caps, names := ast.CapabilitiesForThisVersion(), native()
+	caps, names := ast.CapabilitiesForThisVersion(), available()
 	caps.Builtins = slices.DeleteFunc(slices.Clone(caps.Builtins), func(b *ast.Builtin) bool {
 		return !slices.Contains(names, b.Name)
 	})
@@ -38,7 +46,7 @@ func capabilities() *ast.Capabilities {
 // undefined functions, which leaves an author who knows OPA wondering.
 func unavailable(module *ast.Module) ast.Errors {
 	var errs ast.Errors
-	names := native()
+	names := available()
 	check := func(operator ast.Value, at *ast.Location) {
 		name := operator.String()
 		if _, known := ast.BuiltinMap[name]; known && !slices.Contains(names, name) {

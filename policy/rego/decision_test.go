@@ -47,6 +47,8 @@ var violations = []struct {
 	{"SM-SEC-5004", "world-writable directory", "file", changes{"resource.file.writers.everyone": true}, "writable_by_others"},
 	{"SM-SEC-5004", "group may write", "file", changes{"resource.file.writers.gids": []any{0.0}}, "writable_by_others"},
 	{"SM-SEC-5004", "stranger may write", "file", changes{"resource.file.writers.uids": []any{7.0}}, "writable_by_others"},
+	{"SM-SEC-5004", "the largest uid may write", "file", changes{"resource.file.writers.uids": []any{4294967294.0}}, "writable_by_others"},
+	{"SEC-SECRET-020", "5 GiB", "file", changes{"resource.file.size": 5368709120.0}, "too_large"},
 	{"SEC-SECRET-020", "1 MiB and a byte", "file", changes{"resource.file.size": 1048577.0}, "too_large"},
 	{"SEC-SECRET-020", "FUSE", "file", changes{"resource.file.filesystem": "fuse"}, "filesystem_not_trusted"},
 	{"SEC-SECRET-020", "unknown file system", "file", changes{"resource.file.filesystem": "unknown"}, "filesystem_not_trusted"},

@@ -3,12 +3,18 @@ package rego
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"reflect"
 	"testing"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
-	_ "github.com/open-policy-agent/opa/v1/features/wasm" // for inWasm
 	oparego "github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
+
+	"github.com/llorch/secrets-management/policy"
+	"github.com/llorch/secrets-management/policy/internal/builtins"
+	"github.com/llorch/secrets-management/policy/internal/sandbox"
 )
 
 // verdict is the result of the decision entrypoint.
@@ -38,8 +44,12 @@ func (v verdict) codes() []string {
 	return codes
 }
 
-// rules is the default policy in OPA's own evaluator, over some grants and perhaps a site's modules.
-type rules struct{ decision, mayAsk oparego.PreparedEvalQuery }
+// rules is the default policy, over some grants and perhaps a site's modules: in OPA's own evaluator, and compiled in the
+// sandbox that services run. Whatever a test asks, it asks both, and they must agree.
+type rules struct {
+	decision, mayAsk oparego.PreparedEvalQuery
+	wasm             *sandbox.Program
+}
 
 func defaultRules(t testing.TB, grants string, site ...string) rules {
 	t.Helper()
@@ -55,32 +65,35 @@ func defaultRules(t testing.TB, grants string, site ...string) rules {
 		t.Fatal(err)
 	}
 	return rules{
-		prepare(t, "data.secrets.load.decision", modules, grants, "rego"),
-		prepare(t, "data.secrets.load.may_ask", modules, grants, "rego"),
+		prepare(t, "data.secrets.load.decision", modules, grants), prepare(t, "data.secrets.load.may_ask", modules, grants),
+		sandboxed(t, modules, grants),
 	}
 }
 
-// inWasm is the default policy as Wasm, in OPA's own sandbox: that takes any input, ours only typed requests.
-func inWasm(t testing.TB, grants string) rules {
+// sandboxed compiles modules as Build does. The sandbox takes any input, where the engine on top has typed requests.
+func sandboxed(t testing.TB, modules map[string]*ast.Module, data string) *sandbox.Program {
 	t.Helper()
-	modules, err := parse(nil)
+	wasm, err := toWasm(context.Background(), modules)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := addDefaults(nil, modules); err != nil {
+	// What a busy machine takes, and texts longer than a service sends, are not what these tests are about.
+	limits, err := sandbox.Limits{Deadline: 10 * time.Second, InputBytes: 4 << 20, Fuel: 1_000_000_000}.Resolve()
+	if err != nil {
 		t.Fatal(err)
 	}
-	return rules{
-		prepare(t, "data.secrets.load.decision", modules, grants, "wasm"),
-		prepare(t, "data.secrets.load.may_ask", modules, grants, "wasm"),
+	p, err := sandbox.Open(context.Background(), wasm, []byte(data), sandbox.Config{Limits: limits, Builtins: builtins.All()})
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(p.Close)
+	return p
 }
 
-func prepare(t testing.TB, query string, modules map[string]*ast.Module, data, target string) oparego.PreparedEvalQuery {
+func prepare(t testing.TB, query string, modules map[string]*ast.Module, data string) oparego.PreparedEvalQuery {
 	t.Helper()
 	args := []func(*oparego.Rego){
 		oparego.Query(query), oparego.Store(inmem.NewFromObject(object(t, data))), oparego.Capabilities(capabilities()),
-		oparego.Target(target),
 	}
 	for _, module := range modules {
 		args = append(args, oparego.ParsedModule(module))
@@ -95,31 +108,72 @@ func prepare(t testing.TB, query string, modules map[string]*ast.Module, data, t
 // decide evaluates the decision. ok is false where there is no verdict at all, which the engine denies.
 func (r rules) decide(t testing.TB, input any) (v verdict, raw any, ok bool) {
 	t.Helper()
-	results, err := r.decision.Eval(context.Background(), oparego.EvalInput(input))
-	if err != nil {
-		t.Fatal(err)
+	opa, wasm := r.evaluate(t, r.decision, policy.EntrypointDecision, input)
+	if len(opa) != len(wasm) || len(opa) > 1 {
+		t.Fatalf("on %.2000s: %d results of OPA, %d of the sandbox", fmt.Sprint(input), len(opa), len(wasm))
 	}
-	if len(results) == 0 {
+	if len(opa) == 0 {
 		return verdict{}, nil, false
 	}
-	raw = results[0].Expressions[0].Value
-	text, err := json.Marshal(raw)
-	if err != nil {
-		t.Fatal(err)
+	var there verdict
+	remarshal(t, opa[0], &there)
+	remarshal(t, wasm[0], &v)
+	if !reflect.DeepEqual(v, there) {
+		t.Fatalf("on %.2000s: OPA says %+v, the sandbox %+v", fmt.Sprint(input), there, v)
 	}
-	if err := json.Unmarshal(text, &v); err != nil {
-		t.Fatal(err)
-	}
-	return v, raw, true
+	return v, wasm[0], true
 }
 
 func (r rules) ask(t testing.TB, input any) bool {
 	t.Helper()
-	results, err := r.mayAsk.Eval(context.Background(), oparego.EvalInput(input))
+	opa, wasm := r.evaluate(t, r.mayAsk, policy.EntrypointMayAsk, input)
+	if !reflect.DeepEqual(opa, wasm) || len(wasm) > 1 {
+		t.Fatalf("on %.2000s: may_ask is %v in OPA, %v in the sandbox", fmt.Sprint(input), opa, wasm)
+	}
+	return len(wasm) == 1 && wasm[0] == true
+}
+
+// evaluate returns the results of both evaluators.
+func (r rules) evaluate(t testing.TB, query oparego.PreparedEvalQuery, entrypoint string, input any) (opa, wasm []any) {
+	t.Helper()
+	results, err := query.Eval(context.Background(), oparego.EvalInput(input))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return results.Allowed()
+	for _, result := range results {
+		opa = append(opa, result.Expressions[0].Value)
+	}
+	inst, err := r.wasm.Acquire(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if inst.Input, err = json.Marshal(input); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := inst.Evaluate(context.Background(), entrypoint)
+	var there []struct{ Result any }
+	if err == nil {
+		err = json.Unmarshal(raw, &there)
+	}
+	r.wasm.Release(inst, err == nil)
+	if err != nil {
+		t.Fatalf("on %.2000s: %v", fmt.Sprint(input), err)
+	}
+	for _, result := range there {
+		wasm = append(wasm, result.Result)
+	}
+	return opa, wasm
+}
+
+func remarshal(t testing.TB, from, to any) {
+	t.Helper()
+	text, err := json.Marshal(from)
+	if err == nil {
+		err = json.Unmarshal(text, to)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // object decodes JSON as OPA wants it.

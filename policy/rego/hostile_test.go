@@ -2,6 +2,7 @@ package rego
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -59,6 +60,27 @@ func TestHostileRego(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestManyWriters: POL-1003. A refusal has its reasons within the fuel that services give, however many have access.
+func TestManyWriters(t *testing.T) {
+	const granted = `{"secrets":{"services":{"s":[{"id":"g","actions":["load_secret"],"source":"file","paths":["/p"]}]}}}`
+	b, err := policy.DefaultBundle([]byte(granted))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := policy.Open(t.Context(), b, policy.Options{Limits: policy.Limits{Deadline: 10 * time.Second}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	r := hostileRequest("h")
+	for uid := range int64(500) {
+		r.Resource.File.Writers.UIDs = append(r.Resource.File.Writers.UIDs, 4_000_000_000+uid)
+	}
+	if d, err := e.Decide(t.Context(), r); err != nil || d.Allowed() || !slices.Contains(d.Codes(), "writable_by_others") {
+		t.Errorf("codes %q, error %v", d.Codes(), err)
 	}
 }
 

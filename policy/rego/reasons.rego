@@ -121,7 +121,7 @@ objections contains refusal(concat("", [place.prefix, "too_large"]), message, fi
 	some place in judged
 	some grant in asked
 	not size_fits(place.file, grant)
-	limit := format_int(max_bytes(grant), 10)
+	limit := json.marshal(max_bytes(grant))
 	message := concat("", [place.what, " may have ", limit, " bytes; it has: ", fact(place, "size")])
 	fix := concat("", ["store nothing but the secret in ", shell(place.path), ", at most ", limit, " bytes"])
 }

@@ -12,9 +12,12 @@ longest_path := 180
 
 longest_text := 100
 
+longest_list := 30
+
+# Numbers by json.marshal: format_int ends the evaluation in Wasm for a uid or a size beyond 31 bits.
 text(value) := substring(value, 0, longest_text) if {
 	is_string(value)
-} else := format_int(value, 10) if {
+} else := json.marshal(value) if {
 	is_number(value)
 } else := "unknown"
 
@@ -31,11 +34,12 @@ member(value) := concat("", ["\"", value, "\""]) if {
 	count(value) <= longest_path
 } else := "the path"
 
-# Who has an access besides root and the service.
+# The first of those who have an access besides root and the service. Sets and sort take the square of a list's length in
+# Wasm: a file with 400 readers would use up the fuel, and the refusal would lose its reasons.
 strangers(principals) := substring(concat(", ", sort(names)), 0, 500) if {
 	all := {"everyone" | principals.everyone == true}
-	users := {concat(" ", ["uid", text(uid)]) | some uid in principals.uids; not own_uid(uid)}
-	groups := {concat(" ", ["gid", text(gid)]) | some gid in principals.gids}
+	users := {concat(" ", ["uid", text(uid)]) | some uid in array.slice(principals.uids, 0, longest_list); not own_uid(uid)}
+	groups := {concat(" ", ["gid", text(gid)]) | some gid in array.slice(principals.gids, 0, longest_list)}
 	names := (all | users) | groups
 	count(names) > 0
 } else := "unknown"
@@ -67,7 +71,7 @@ default the_service := "unknown"
 
 the_service := substring(input.subject.service, 0, 50) if is_string(input.subject.service)
 
-own_uid_shown := format_int(input.subject.uid, 10) if {
+own_uid_shown := json.marshal(input.subject.uid) if {
 	is_number(input.subject.uid)
 	input.subject.uid >= 0
 } else := "root"

@@ -60,7 +60,7 @@ func (i *Instance) bindBuiltins(offered map[string]Builtin) error {
 	}
 	if len(unknown) > 0 {
 		slices.Sort(unknown)
-		return fmt.Errorf("needs builtins that no service offers: %.512s", strings.Join(unknown, ", "))
+		return fmt.Errorf("%w: needs builtins that no service offers: %.512s", ErrModule, strings.Join(unknown, ", "))
 	}
 	i.builtins.dump = i.mod.ExportedFunction("opa_value_dump")
 	i.builtins.malloc = i.mod.ExportedFunction("opa_malloc")

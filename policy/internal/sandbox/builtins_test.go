@@ -217,7 +217,7 @@ func TestBuiltinsWhileLoading(t *testing.T) {
 
 // TestUnknownBuiltinsAreRefused: POL-3001. One that is not offered keeps the guest from being asked anything.
 func TestUnknownBuiltinsAreRefused(t *testing.T) {
-	for offered, says := range map[string]string{"f": "", "g": "needs builtins that no service offers: "} {
+	for offered, says := range map[string]string{"f": "", "g": `needs builtins that no service offers: "f"`} {
 		p := runWith(t, caller{}.build(), Config{Builtins: map[string]Builtin{offered: echo["f"]}})
 		_, err := evaluate(t.Context(), p, honest)
 		if (says == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), says) {

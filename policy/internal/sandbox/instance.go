@@ -270,7 +270,7 @@ func (i *Instance) explain(err error) error {
 		return i.budget.stop
 	case i.stack != nil && int32(i.stack.Get()) < 0: //nolint:gosec // G115: an i32
 		return fmt.Errorf("%w: the call stack is used up", ErrLimit)
-	case errors.Is(err, ErrLimit) || errors.Is(err, ErrEvaluation):
+	case errors.Is(err, ErrLimit) || errors.Is(err, ErrEvaluation) || errors.Is(err, ErrModule):
 		return err
 	}
 	first, _, _ := strings.Cut(err.Error(), "\n")
