@@ -8,7 +8,7 @@ SYSTEMS := linux darwin windows freebsd
 
 export CGO_ENABLED ?= 0
 
-.PHONY: help demo test race erased check fmt vet lint trace policy policy-check size vuln bench fuzz clean
+.PHONY: help demo test race erased check fmt vet lint trace policy policy-check conformance size vuln bench fuzz clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -34,7 +34,7 @@ race:
 	elif [ "$$CI" = true ]; then echo "the race detector needs a C compiler: apt-get install gcc" >&2; exit 1; \
 	else echo "not run: race detector: apt-get install gcc"; fi
 
-check: fmt vet lint trace policy-check size vuln ## Format, vet, lint, tracing, default rules, size, vulnerabilities
+check: fmt vet lint trace policy-check conformance size vuln ## Format, vet, lint, tracing, default rules, OPA's cases, size, vulnerabilities
 
 fmt: $(LINT)
 	@out=$$($(LINT) fmt --diff); if [ -n "$$out" ]; then echo "$$out"; echo "fix with: $(LINT) fmt"; exit 1; fi
@@ -58,6 +58,9 @@ policy-check: ## Fail when the embedded default rules are not what policy/rego g
 	if cmp policy/.default.committed policy/default.tar.gz; then rm policy/.default.committed; \
 	else mv policy/.default.committed policy/default.tar.gz; \
 		echo "policy/default.tar.gz is not what policy/rego gives: run make policy and commit it" >&2; exit 1; fi
+
+conformance: ## Run all of OPA's own cases through the sandbox, about a minute
+	$(GO) run ./policy/rego/internal/conformance
 
 size: ## Fail when a stripped program that links loader is over 8 MB, or links OPA or net/http
 	@sh .ci/size

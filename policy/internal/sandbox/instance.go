@@ -106,7 +106,7 @@ func (i *Instance) prepare(data []byte, c *Config) error {
 		return err
 	}
 	i.eval = i.mod.ExportedFunction("opa_eval")
-	return i.expect("opa_eval", i.eval, 7, 1)
+	return i.expect("opa_eval", i.eval, 7)
 }
 
 func (i *Instance) checkABI() error {
@@ -175,7 +175,7 @@ func (i *Instance) parseData(data []byte) error {
 // call runs an exported function on i32 values. Only preparation uses it: evaluation keeps its handle.
 func (i *Instance) call(function string, args ...uint32) (uint32, error) {
 	fn := i.mod.ExportedFunction(function)
-	if err := i.expect(function, fn, len(args), 1); err != nil {
+	if err := i.expect(function, fn, len(args)); err != nil {
 		return 0, err
 	}
 	stack := make([]uint64, max(1, len(args)))
@@ -188,15 +188,15 @@ func (i *Instance) call(function string, args ...uint32) (uint32, error) {
 	return uint32(stack[0]), i.budget.stop //nolint:gosec // G115: an i32
 }
 
-// expect checks that a function is there with so many i32 parameters and results.
-func (i *Instance) expect(name string, fn api.Function, params, results int) error {
+// expect checks that a function is there with so many i32 parameters and one i32 result.
+func (i *Instance) expect(name string, fn api.Function, params int) error {
 	if fn == nil {
 		return fmt.Errorf("the ABI function %q is missing", name)
 	}
 	i32s := func(types []api.ValueType, n int) bool {
 		return bytes.Equal(types, bytes.Repeat([]byte{api.ValueTypeI32}, n))
 	}
-	if d := fn.Definition(); !i32s(d.ParamTypes(), params) || !i32s(d.ResultTypes(), results) {
+	if d := fn.Definition(); !i32s(d.ParamTypes(), params) || !i32s(d.ResultTypes(), 1) {
 		return fmt.Errorf("the ABI function %q has the wrong type", name)
 	}
 	return nil

@@ -15,12 +15,13 @@ import (
 
 func main() {
 	debug.SetGCPercent(400) // every case compiles a module twice: a third of the time goes
-	dir, err := moduleDir()
+	ctx := context.Background()
+	dir, err := moduleDir(ctx)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "conformance:", err)
 		os.Exit(1)
 	}
-	r, err := run(context.Background(), dir, runtime.GOMAXPROCS(0))
+	r, err := run(ctx, dir, runtime.GOMAXPROCS(0))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "conformance:", err)
 		os.Exit(1)
@@ -35,8 +36,8 @@ func main() {
 }
 
 // moduleDir is where the Go command keeps OPA, cases included: nothing is copied from there.
-func moduleDir() (string, error) {
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/open-policy-agent/opa").Output()
+func moduleDir(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/open-policy-agent/opa").Output()
 	if dir := strings.TrimSpace(string(out)); err == nil && dir != "" {
 		return dir, nil
 	}
