@@ -23,12 +23,13 @@ func newPolicy() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:                   "policy COMMAND",
 		DisableFlagsInUseLine: true,
-		Short:                 "build policies and ask what they grant",
-		Example: `  secretcheck policy build policy/ -o policy.tar.gz
+		Short:                 "check and build policies, and ask what they grant",
+		Example: `  secretcheck policy check policy/
+  secretcheck policy build policy/ -o policy.tar.gz
   secretcheck policy can queen-rbee --policy policy.tar.gz`,
 		RunE: noCommand,
 	}
-	cmd.AddCommand(newPolicyBuild(), newPolicyCan())
+	cmd.AddCommand(newPolicyBuild(), newPolicyCan(), newPolicyCheck())
 	return cmd
 }
 

@@ -46,6 +46,7 @@ var scripts = map[string]string{
 	"output":         "CHK-1043",
 	"policy_build":   "CHK-1040",
 	"policy_can":     "CHK-1041",
+	"policy_check":   "CHK-1045 POL-3040 POL-3041",
 	"policy_errors":  "CHK-1044",
 	"engine_failure": "CHK-1044",
 }

@@ -47,24 +47,11 @@ func capabilities() *ast.Capabilities {
 func unavailable(module *ast.Module) ast.Errors {
 	var errs ast.Errors
 	names := available()
-	check := func(operator ast.Value, at *ast.Location) {
-		name := operator.String()
+	eachCall(module, func(name string, _ []*ast.Term, at *ast.Location) {
 		if _, known := ast.BuiltinMap[name]; known && !slices.Contains(names, name) {
 			errs = append(errs, ast.NewError(ast.CompileErr, at,
 				"builtin %s is not available in the sandbox: a decision depends on its input and data alone", name))
 		}
-	}
-	ast.WalkTerms(module, func(t *ast.Term) bool {
-		if call, ok := t.Value.(ast.Call); ok {
-			check(call[0].Value, t.Location)
-		}
-		return false
-	})
-	ast.WalkExprs(module, func(e *ast.Expr) bool {
-		if terms, ok := e.Terms.([]*ast.Term); ok {
-			check(terms[0].Value, e.Location)
-		}
-		return false
 	})
 	return errs
 }

@@ -26,7 +26,7 @@ const noGrants = `{"secrets":{"services":{}}}`
 // default rules are added and the data must be grants as [policy.ParseGrants] takes them. Equal sources give equal
 // bundles. Its errors match [ErrSource]; those about Rego, and those about broken JSON, name file, line and column.
 func Build(ctx context.Context, src Source) (*policy.Bundle, error) {
-	b, err := build(ctx, src)
+	b, _, err := build(ctx, src)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSource, positioned(&src, err))
 	}
@@ -49,45 +49,47 @@ func ReplacesDefaults(b *policy.Bundle) bool {
 	return true
 }
 
-func build(ctx context.Context, src Source) (*policy.Bundle, error) {
+// build also returns the compiler that has accepted the modules.
+func build(ctx context.Context, src Source) (*policy.Bundle, *ast.Compiler, error) {
 	if src.Data == nil {
 		src.Data = []byte(noGrants)
 	}
 	modules, err := parse(src.Modules)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	own, err := replacesDefaults(modules)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	sources := maps.Clone(src.Modules)
 	if !own {
 		if errs := malformedReasons(modules); len(errs) > 0 {
-			return nil, errs
+			return nil, nil, errs
 		}
 		if sources, err = addDefaults(sources, modules); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if _, err := policy.ParseGrants(src.Data); err != nil {
-			return nil, dataError(&src, err)
+			return nil, nil, dataError(&src, err)
 		}
 	}
-	if err := checkRules(modules, src.Modules); err != nil {
-		return nil, err
+	compiler, err := checkRules(modules, src.Modules)
+	if err != nil {
+		return nil, nil, err
 	}
 	wasm, err := toWasm(ctx, modules)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	b := &policy.Bundle{
 		Wasm: wasm, Data: src.Data, Rego: sources, Smoke: src.Smoke,
 		Manifest: policy.NewManifest(src.Name, revision(sources, src.Data)),
 	}
 	if _, err := b.Marshal(); err != nil {
-		return nil, dataError(&src, err)
+		return nil, nil, dataError(&src, err)
 	}
-	return b, nil
+	return b, compiler, nil
 }
 
 // dataError puts the place of broken JSON where an editor looks for it.
@@ -117,30 +119,30 @@ func (e *placedError) Unwrap() error { return e.cause }
 
 // checkRules compiles the modules the way their author should hear about: strictly, against the input's schema, and with
 // every rule of theirs in use.
-func checkRules(modules map[string]*ast.Module, own map[string][]byte) error {
+func checkRules(modules map[string]*ast.Module, own map[string][]byte) (*ast.Compiler, error) {
 	var errs ast.Errors
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
 		errs = append(errs, misplaced(modules[name])...)
 		errs = append(errs, unavailable(modules[name])...)
 	}
 	if errs = append(errs, merged(modules, own)...); len(errs) > 0 {
-		return errs
+		return nil, errs
 	}
 	compiler, err := compiler()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if compiler.Compile(modules); compiler.Failed() {
-		return compiler.Errors
+		return nil, compiler.Errors
 	}
 	errs = unused(compiler, own)
 	if len(modules) > len(own) {
 		errs = append(errs, undefined(compiler, own)...)
 	}
 	if len(errs) > 0 {
-		return errs
+		return nil, errs
 	}
-	return nil
+	return compiler, nil
 }
 
 // compiler returns a compiler that knows the contract.

@@ -53,6 +53,8 @@ func parseModule(name, source string) (*ast.Module, error) {
 // oldRego is the error about a module in the language of OPA 0.x.
 type oldRego struct{ error }
 
+const oldRegoFix = "this is Rego v0; rewrite it as v1, for example with: opa fmt --write --v0-v1"
+
 func (e *oldRego) Unwrap() error { return e.error }
 
 func options(version ast.RegoVersion) ast.ParserOptions {
@@ -144,7 +146,7 @@ func positioned(src *Source, err error) error {
 	slices.Sort(lines)
 	var old *oldRego
 	if errors.As(err, &old) {
-		lines = append(lines, "this is Rego v0; rewrite it as v1, for example with: opa fmt --write --v0-v1")
+		lines = append(lines, oldRegoFix)
 	}
 	return errors.New(strings.Join(lines, "\n"))
 }
