@@ -24,11 +24,11 @@ type budget struct {
 }
 
 func (b *budget) arm(ctx context.Context, d time.Duration, fuel int64) {
-	*b = budget{ctx: ctx, deadline: time.Now().Add(d), fuel: fuel - fuelSlice}
+	*b = budget{ctx: ctx, deadline: time.Now().Add(d), fuel: fuel}
 }
 
-// refill decides whether a guest whose slice is used up may go on.
-func (b *budget) refill() bool {
+// grant gives a guest another slice of its fuel, or nothing and the reason in stop.
+func (b *budget) grant() int64 {
 	switch {
 	case b.stop != nil:
 	case b.ctx.Err() != nil:
@@ -38,10 +38,12 @@ func (b *budget) refill() bool {
 	case b.fuel <= 0:
 		b.stop = fmt.Errorf("%w: the fuel is used up", ErrLimit)
 	default:
-		b.fuel -= fuelSlice
+		slice := min(b.fuel, fuelSlice)
+		b.fuel -= slice
 		b.refills++
+		return slice
 	}
-	return b.stop == nil
+	return 0
 }
 
 // instanceKey finds the instance in the context that wazero hands to host functions.
@@ -88,22 +90,20 @@ func instantiateHost(ctx context.Context, rt wazero.Runtime) error {
 func refillHook(ctx context.Context, m api.Module, stack []uint64) {
 	stack[0] = 1
 	inst := fromContext(ctx)
-	if inst == nil || !inst.budget.refill() {
-		return
-	}
 	fuel, ok := m.ExportedGlobal(exportFuel).(api.MutableGlobal)
-	if !ok {
+	if inst == nil || !ok {
 		return
 	}
 	// What the last payment overdrew is taken from the new slice, so that no instruction is free.
-	granted := int64(fuel.Get()) + fuelSlice //nolint:gosec // G115: the global is a signed number
-	for granted < 0 && inst.budget.refill() {
-		granted += fuelSlice
+	left := int64(fuel.Get()) //nolint:gosec // G115: the global is a signed number
+	for left < 0 {
+		slice := inst.budget.grant()
+		if slice == 0 {
+			return
+		}
+		left += slice
 	}
-	if granted < 0 {
-		return
-	}
-	fuel.Set(uint64(granted))
+	fuel.Set(uint64(left))
 	stack[0] = 0
 }
 
@@ -171,6 +171,7 @@ func window(mem api.Memory, at, most uint32) ([]byte, bool) {
 type guestMemory struct {
 	buf    []byte
 	limit  uint64
+	exact  bool // the next move takes all that the limit allows
 	denied bool // a growth was refused
 }
 
@@ -181,7 +182,11 @@ func (g *guestMemory) Reallocate(size uint64) []byte {
 		return nil
 	}
 	if size > uint64(cap(g.buf)) {
-		grown := make([]byte, size, min(max(size, uint64(cap(g.buf))*2), g.limit))
+		room := min(max(size, uint64(cap(g.buf))*2), g.limit)
+		if g.exact {
+			room = g.limit
+		}
+		grown := make([]byte, size, room)
 		copy(grown, g.buf)
 		g.buf = grown
 	}

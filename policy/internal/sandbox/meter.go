@@ -94,7 +94,9 @@ type funcMeter struct {
 	calls   bool   // calls other functions
 	count   int64  // instructions
 	blocks  int    // blocks, ifs and loops
-	deepest int    // how far they are nested
+	loops   int    // of them
+	jumps   int    // branches and indirect calls, which end a basic block as well
+	deepest int    // how far blocks are nested
 }
 
 // pay is a payment of cost before place in code; cost grows while the region is read.
@@ -109,7 +111,7 @@ func (f *funcMeter) rewrite() error {
 		return err
 	}
 	header := f.c.i
-	f.pays = append(f.pays, pay{cost: 1})
+	f.pays = append(f.pays, pay{cost: 1 + locals}) // the interpreter writes a zero for each local
 	f.open = append(f.open, 0)
 	for len(f.open) > 0 {
 		if !f.c.more() {
@@ -125,7 +127,7 @@ func (f *funcMeter) rewrite() error {
 		return fmt.Errorf("%w: instructions behind the end of a body", errWasm)
 	}
 	slots := int64(len(f.typ.params)) + locals
-	if err := f.r.compilable(slots, f.blocks, f.deepest); err != nil {
+	if err := f.r.compilable(f, slots); err != nil {
 		return err
 	}
 	// The worst that a frame can take: every local and a value that each instruction leaves, in 8-byte slots.
@@ -158,15 +160,21 @@ func (f *funcMeter) locals() (int64, error) {
 	return n, f.c.err
 }
 
-// compilable bounds what wazero's compiler has to do, which nothing can interrupt: its work on a function grows with the
-// values that meet where blocks meet.
-func (r *rewriter) compilable(slots int64, blocks, deepest int) error {
-	merges := slots * int64(blocks)
+// compilable bounds what wazero's compiler has to do with a function, which nothing can interrupt: its work grows with the
+// values that meet where blocks meet, and with the square of the basic blocks.
+func (r *rewriter) compilable(f *funcMeter, slots int64) error {
+	merges := slots * int64(f.blocks)
+	basic := int64(f.blocks + f.loops + f.jumps + len(f.pays))
 	r.merges += merges
 	r.slots += slots
+	r.squares += basic * basic
 	switch {
-	case deepest > maxNesting:
-		return fmt.Errorf("%w: blocks nested %d deep, at most %d are allowed", errWasm, deepest, maxNesting)
+	case f.deepest > maxNesting:
+		return fmt.Errorf("%w: blocks nested %d deep, at most %d are allowed", errWasm, f.deepest, maxNesting)
+	case f.loops > maxLoops:
+		return fmt.Errorf("%w: %d loops, at most %d are allowed", errWasm, f.loops, maxLoops)
+	case r.squares > maxAllSquares:
+		return fmt.Errorf("%w: too many branches to compile", errWasm)
 	case merges > maxMerges || r.merges > maxAllMerges || r.slots > maxAllLocals:
 		return fmt.Errorf("%w: too many locals in too many blocks to compile", errWasm)
 	}
@@ -190,6 +198,7 @@ func (f *funcMeter) instruction() {
 	case opLoop:
 		f.blockType()
 		f.nest()
+		f.loops++
 		f.copyFrom(start)
 		f.pays = append(f.pays, pay{place: len(f.code), cost: 1})
 		f.open = append(f.open, len(f.pays)-1)
@@ -208,10 +217,11 @@ func (f *funcMeter) instruction() {
 		return
 	case opCallIndirect:
 		f.calls = true
+		f.jumps++
 		f.c.u32()
-		f.c.byte()
+		f.c.zero()
 	case opMemoryGrow:
-		f.c.byte()
+		f.c.zero()
 		f.pays = append(f.pays, pay{place: len(f.code), cost: growCost})
 	default:
 		f.immediates(op)
@@ -253,8 +263,10 @@ func (f *funcMeter) immediates(op byte) {
 	c := f.c
 	switch {
 	case op == opBr || op == opBrIf:
+		f.jumps++
 		c.u32()
 	case op == opBrTable:
+		f.jumps++
 		for n := c.u32(); c.err == nil; n-- {
 			c.u32()
 			f.current().cost++
@@ -268,7 +280,7 @@ func (f *funcMeter) immediates(op byte) {
 		c.u32()
 		c.u32()
 	case op == opMemorySize:
-		c.byte()
+		c.zero()
 	case op == opI32Const:
 		c.skipLEB(5)
 	case op == opI64Const:
