@@ -257,7 +257,7 @@ func TestCollectorIsNotFrozen(t *testing.T) {
 	calls := 0
 	rt := wazero.NewRuntimeWithConfig(t.Context(), wazero.NewRuntimeConfigCompiler())
 	defer rt.Close(t.Context())
-	offer(t, t.Context(), rt, 1, &calls)
+	offer(t, t.Context(), rt, 1, plainPages, &calls)
 	mod, err := rt.InstantiateWithConfig(t.Context(), guest.build(), wazero.NewModuleConfig().WithName("guest"))
 	if err != nil {
 		t.Fatal(err)

@@ -89,12 +89,12 @@ func plainRuntime(t testing.TB, ctx context.Context, pages uint32, calls *int) w
 	t.Helper()
 	rt := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfig().WithCloseOnContextDone(true))
 	t.Cleanup(func() { rt.Close(context.Background()) })
-	offer(t, ctx, rt, pages, calls)
+	offer(t, ctx, rt, max(1, pages), plainPages, calls)
 	return rt
 }
 
 // offer instantiates what guests import.
-func offer(t testing.TB, ctx context.Context, rt wazero.Runtime, pages uint32, calls *int) { //nolint:revive // t comes first in tests
+func offer(t testing.TB, ctx context.Context, rt wazero.Runtime, pages, most uint32, calls *int) { //nolint:revive // t comes first in tests
 	t.Helper()
 	host := rt.NewHostModuleBuilder("host")
 	for name, s := range hostImports {
@@ -108,7 +108,7 @@ func offer(t testing.TB, ctx context.Context, rt wazero.Runtime, pages uint32, c
 	if _, err := host.Instantiate(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := rt.InstantiateWithConfig(ctx, envGlue(max(1, pages), plainPages), wazero.NewModuleConfig().WithName(envModule)); err != nil {
+	if _, err := rt.InstantiateWithConfig(ctx, envGlue(pages, most), wazero.NewModuleConfig().WithName(envModule)); err != nil {
 		t.Fatal(err)
 	}
 }
