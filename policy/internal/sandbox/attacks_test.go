@@ -13,6 +13,7 @@ type attack struct {
 	guest   asmGuest
 	want    error                // what the sandbox stops it with
 	loading bool                 // it never comes so far as to be asked
+	forever bool                 // the control has to end it
 	bounded *asmGuest            // what the control runs where guest would never end
 	works   func(*plainRun) bool // it does what it is for, where nothing stops it
 }
@@ -119,20 +120,20 @@ func attacks() map[string]attack {
 	twice, once, wide := recursive(2, 0, self), recursive(1, 0, self), recursive(1, 200, self)
 	ptr := func(g asmGuest) *asmGuest { return &g }
 	all := map[string]attack{
-		"endless loop": {guest: asmGuest{eval: cat(loop, i32const(0))}, want: ErrLimit, works: endless},
+		"endless loop": {guest: asmGuest{eval: cat(loop, i32const(0))}, want: ErrLimit, forever: true, works: endless},
 		"endless loop of a br_table": {
 			guest: asmGuest{eval: cat([]byte{opLoop, typeNone}, i32const(3), []byte{opBrTable}, appendU32(nil, 1000), make([]byte, 1001), []byte{opEnd}, i32const(0))},
-			want:  ErrLimit, works: endless,
+			want:  ErrLimit, forever: true, works: endless,
 		},
 		"endless loop after the answer": {
-			guest: asmGuest{eval: cat(i32const(addrAllow), forever(store(addrHeap, 1)))}, want: ErrLimit, works: endless,
+			guest: asmGuest{eval: cat(i32const(addrAllow), forever(store(addrHeap, 1)))}, want: ErrLimit, forever: true, works: endless,
 		},
 		"exponential calls without a loop": {
-			guest: recursing(60, twice), want: ErrLimit, bounded: ptr(recursing(28, twice)), works: unstoppable,
+			guest: recursing(60, twice), want: ErrLimit, bounded: ptr(recursing(28, twice)), forever: true, works: unstoppable,
 		},
 		"exponential calls through the table": {
 			guest: inTable(recursing(60, recursive(2, 0, through))), want: ErrLimit,
-			bounded: ptr(inTable(recursing(27, recursive(2, 0, through)))), works: unstoppable,
+			bounded: ptr(inTable(recursing(27, recursive(2, 0, through)))), forever: true, works: unstoppable,
 		},
 		"deep recursion": {
 			guest: recursing(1_000_000_000, once), want: ErrLimit, bounded: ptr(recursing(1_000_000, once)), works: eats(16 * mib),
@@ -151,7 +152,7 @@ func attacks() map[string]attack {
 		"memory growth at once": {
 			guest: asmGuest{eval: cat(grow(1000), drop, store(1000*pageBytes, 1), i32const(addrDeny))}, want: ErrLimit, works: holds(1000 * pageBytes),
 		},
-		"memory.grow storm": {guest: asmGuest{eval: cat(forever(grow(0), drop), i32const(0))}, want: ErrLimit, works: endless},
+		"memory.grow storm": {guest: asmGuest{eval: cat(forever(grow(0), drop), i32const(0))}, want: ErrLimit, forever: true, works: endless},
 		"huge result": {
 			guest: asmGuest{pages: 40, eval: longText(2 * mib)}, want: ErrLimit,
 			works: func(r *plainRun) bool { return strings.Count(string(r.memory), " ") == 2*mib },
@@ -168,13 +169,13 @@ func attacks() map[string]attack {
 			works: func(r *plainRun) bool { return r.err == nil && r.result == addrAllow && r.calls == 1 },
 		},
 		"abort, then an endless loop": {
-			guest: importing("opa_abort", typeSink, cat(i32const(addrEntry), call([]byte{0}), loop, i32const(0))), want: ErrEvaluation, works: endless,
+			guest: importing("opa_abort", typeSink, cat(i32const(addrEntry), call([]byte{0}), loop, i32const(0))), want: ErrEvaluation, forever: true, works: endless,
 		},
 		"abort storm": {
-			guest: importing("opa_abort", typeSink, cat(forever(i32const(-1), call([]byte{0})), i32const(0))), want: ErrEvaluation, works: callsHost(10_000),
+			guest: importing("opa_abort", typeSink, cat(forever(i32const(-1), call([]byte{0})), i32const(0))), want: ErrEvaluation, forever: true, works: callsHost(10_000),
 		},
 		"println storm": {
-			guest: importing("opa_println", typeSink, cat(forever(i32const(0), call([]byte{0})), i32const(0))), want: ErrLimit, works: callsHost(10_000),
+			guest: importing("opa_println", typeSink, cat(forever(i32const(0), call([]byte{0})), i32const(0))), want: ErrLimit, forever: true, works: callsHost(10_000),
 		},
 		"builtin that nobody offers, then an allow": {
 			guest: importing("opa_builtin0", typeTwo, cat(i32const(99), i32const(0), call([]byte{0}), drop, i32const(addrAllow))), want: ErrEvaluation,
@@ -188,10 +189,10 @@ func attacks() map[string]attack {
 			guest: asmGuest{eval: cat(store(addrDeny, 0x20202020), trapping)}, want: ErrEvaluation,
 			works: func(r *plainRun) bool { return !strings.Contains(string(r.memory), denyJSON) && r.next != "" },
 		},
-		"start that never returns": {guest: asmGuest{start: loop}, want: ErrLimit, loading: true, works: endless},
+		"start that never returns": {guest: asmGuest{start: loop}, want: ErrLimit, loading: true, forever: true, works: endless},
 		"start that never returns from the host": {
 			guest: asmGuest{imports: []string{"opa_println"}, importAs: typeSink, start: forever(i32const(0), call([]byte{0}))},
-			want:  ErrLimit, loading: true, works: callsHost(10_000),
+			want:  ErrLimit, loading: true, forever: true, works: callsHost(10_000),
 		},
 		"start that takes memory": {
 			guest: asmGuest{start: cat(grow(1100), i32const(0), []byte{0x48, opIf, typeNone, opUnreachable, opEnd})},

@@ -28,7 +28,7 @@ func (b *budget) arm(ctx context.Context, d time.Duration, fuel int64) {
 }
 
 // grant gives a guest another slice of its fuel, or nothing and the reason in stop.
-func (b *budget) grant() int64 {
+func (b *budget) grant(slice int64) int64 {
 	switch {
 	case b.stop != nil:
 	case b.ctx.Err() != nil:
@@ -38,7 +38,7 @@ func (b *budget) grant() int64 {
 	case b.fuel <= 0:
 		b.stop = fmt.Errorf("%w: the fuel is used up", ErrLimit)
 	default:
-		slice := min(b.fuel, fuelSlice)
+		slice = min(b.fuel, slice)
 		b.fuel -= slice
 		b.refills++
 		return slice
@@ -90,20 +90,19 @@ func instantiateHost(ctx context.Context, rt wazero.Runtime) error {
 func refillHook(ctx context.Context, m api.Module, stack []uint64) {
 	stack[0] = 1
 	inst := fromContext(ctx)
-	fuel, ok := m.ExportedGlobal(exportFuel).(api.MutableGlobal)
-	if inst == nil || !ok {
+	if inst == nil || !inst.bindMeter(m) {
 		return
 	}
 	// What the last payment overdrew is taken from the new slice, so that no instruction is free.
-	left := int64(fuel.Get()) //nolint:gosec // G115: the global is a signed number
+	left := int64(inst.fuel.Get()) //nolint:gosec // G115: the global is a signed number
 	for left < 0 {
-		slice := inst.budget.grant()
+		slice := inst.budget.grant(inst.slice())
 		if slice == 0 {
 			return
 		}
 		left += slice
 	}
-	fuel.Set(uint64(left))
+	inst.fuel.Set(uint64(left))
 	stack[0] = 0
 }
 
@@ -138,12 +137,14 @@ func refuseBuiltin(ctx context.Context, m api.Module, stack []uint64) {
 }
 
 func stopGuest(ctx context.Context, m api.Module, why error) {
-	if inst := fromContext(ctx); inst != nil && inst.budget.stop == nil {
+	inst := fromContext(ctx)
+	if inst == nil || !inst.bindMeter(m) {
+		return
+	}
+	if inst.budget.stop == nil {
 		inst.budget.stop = why
 	}
-	if fuel, ok := m.ExportedGlobal(exportFuel).(api.MutableGlobal); ok {
-		fuel.Set(^uint64(0)) // minus one: the next payment asks for more, and the answer is no
-	}
+	inst.fuel.Set(^uint64(0)) // minus one: the next payment asks for more, and the answer is no
 }
 
 // readText copies a NUL-terminated string of at most most bytes out of a guest's memory.

@@ -127,7 +127,11 @@ func TestHostileControl(t *testing.T) {
 			if a.bounded != nil {
 				guest = *a.bounded
 			}
-			if r := plain(t, guest.build(), guest.pages); !a.works(&r) {
+			end := time.Minute
+			if a.forever {
+				end = plainFor
+			}
+			if r := plain(t, guest.build(), guest.pages, end); !a.works(&r) {
 				t.Errorf("error %v after %v, result %d, %d bytes of memory, %d calls, %d bytes allocated, then %.40q",
 					r.err, r.took, r.result, len(r.memory), r.calls, r.alloc, r.next)
 			}

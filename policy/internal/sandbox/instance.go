@@ -37,6 +37,7 @@ type Instance struct {
 	eval   api.Function
 
 	limits      Limits
+	interpreted bool
 	data        uint32 // address of the parsed data
 	heap        uint32 // first free byte behind it
 	entrypoints map[string]uint32
@@ -64,6 +65,7 @@ func newInstance(ctx context.Context, p *Program) (*Instance, error) {
 func instantiate(ctx context.Context, p *Program) (*Instance, error) {
 	limits := p.config.Limits
 	i := &Instance{limits: limits, memory: &guestMemory{limit: uint64(limits.DataBytes)}} //nolint:gosec // G115: positive
+	i.interpreted = p.engine == "interpreter"
 	i.ctx = guestContext{inst: i}
 	i.arm(ctx, true)
 	allocator := experimental.MemoryAllocatorFunc(func(uint64, uint64) experimental.LinearMemory { return i.memory })
@@ -75,14 +77,40 @@ func instantiate(ctx context.Context, p *Program) (*Instance, error) {
 	if err != nil {
 		return nil, i.explain(err)
 	}
-	var ok [2]bool
-	i.fuel, ok[0] = i.mod.ExportedGlobal(exportFuel).(api.MutableGlobal)
-	i.stack, ok[1] = i.mod.ExportedGlobal(exportStack).(api.MutableGlobal)
-	if !ok[0] || !ok[1] {
+	if !i.bindMeter(i.mod) {
 		i.close()
 		return nil, i.explain(errors.New("the metering is missing"))
 	}
 	return i, nil
+}
+
+// bindMeter looks up the globals of the metering once; a start function that calls the host comes here first.
+func (i *Instance) bindMeter(mod api.Module) bool {
+	if i.fuel != nil {
+		return true
+	}
+	fuel, ok := mod.ExportedGlobal(exportFuel).(api.MutableGlobal)
+	stack, alsoOK := mod.ExportedGlobal(exportStack).(api.MutableGlobal)
+	if !ok || !alsoOK {
+		return false
+	}
+	i.fuel, i.stack = fuel, stack
+	return true
+}
+
+// slice is how much the guest may execute until the next look: see meter.go.
+func (i *Instance) slice() int64 {
+	slice := int64(fuelSlice)
+	switch n := len(i.memory.buf); {
+	case n > farBytes:
+		slice = fuelSliceHuge
+	case n > nearBytes:
+		slice = fuelSliceLarge
+	}
+	if i.interpreted {
+		slice = min(slice, fuelSliceSlow)
+	}
+	return slice
 }
 
 // settle ends the loading: from here on the memory may grow by Limits.GrowthBytes. Large memory moves once more, now that
@@ -110,8 +138,8 @@ func (i *Instance) arm(ctx context.Context, loading bool) {
 	i.memory.denied = false
 	i.budget.arm(ctx, d, fuel)
 	if i.fuel != nil {
-		i.fuel.Set(uint64(i.budget.grant()))     //nolint:gosec // G115: positive, or 0 when the context is over
-		i.stack.Set(uint64(i.limits.StackBytes)) //nolint:gosec // G115: positive
+		i.fuel.Set(uint64(i.budget.grant(i.slice()))) //nolint:gosec // G115: positive, or 0 when the context is over
+		i.stack.Set(uint64(i.limits.StackBytes))      //nolint:gosec // G115: positive
 	}
 }
 

@@ -12,14 +12,26 @@ import "fmt"
 // A second global counts the bytes of guest stack left, since wazero's stack lies on the Go heap where the memory limit
 // does not reach. Functions that call others take their worst-case frame from it on entry and give it back on return.
 
-// fuelSlice is how much a guest may execute before the host looks at it: some 50 to 200 µs of compiled code.
-const fuelSlice = 100_000
+// A slice is how much a guest may execute before the host looks at it. Whatever the guest does with one takes a few
+// milliseconds at most, so that deadlines hold and the collector, which cannot stop native code, does not wait. What is
+// slowest is to follow pointers: a load that no cache has takes as long as a hundred additions, and how many miss depends
+// on the memory that there is. The interpreter takes ten times as long for everything.
+const (
+	fuelSlice      = 1_000_000 // native code whose memory the caches of a processor hold: more than a usual decision
+	fuelSliceLarge = 400_000   // more than nearBytes
+	fuelSliceHuge  = 100_000   // more than farBytes
+	fuelSliceSlow  = 200_000   // interpreted, at most
+	nearBytes      = mib
+	farBytes       = 8 * mib
+)
 
-// growCost makes memory.grow expensive enough that the host looks between two of them: growing may copy the memory.
-const growCost = fuelSlice / 4
-
-// hostCost is what a call of a host function costs besides.
-const hostCost = fuelSlice / 16
+// What some instructions cost besides the unit that each costs.
+const (
+	loadCost = 3      // a load or a store
+	divCost  = 9      // division, remainder, square root
+	growCost = 25_000 // memory.grow, which may copy the memory
+	hostCost = 6_250  // a call of a host function
+)
 
 const (
 	opUnreachable  = 0x00
@@ -277,6 +289,7 @@ func (f *funcMeter) immediates(op byte) {
 	case op >= 0x20 && op <= opGlobalSet: // local.get … global.set
 		c.u32()
 	case op >= 0x28 && op <= 0x3e: // loads and stores
+		f.current().cost += loadCost
 		c.u32()
 		c.u32()
 	case op == opMemorySize:
@@ -291,9 +304,17 @@ func (f *funcMeter) immediates(op byte) {
 		c.take(8)
 	case op == opUnreachable, op == 0x01, op == opElse, op == 0x1a, op == 0x1b: // nop, drop, select
 	case op >= 0x45 && op <= opLastPlain: // comparison, arithmetic, conversion
+		if slow(op) {
+			f.current().cost += divCost
+		}
 	default:
 		c.fail(fmt.Sprintf("instruction 0x%02x is not allowed", op))
 	}
+}
+
+// slow reports whether an instruction is a division, a remainder or a square root.
+func slow(op byte) bool {
+	return op >= 0x6d && op <= 0x70 || op >= 0x7f && op <= 0x82 || op == 0x91 || op == 0x95 || op == 0x9f || op == 0xa3
 }
 
 // enter takes the frame from the stack that is left and opens the block that return branches to.

@@ -354,7 +354,7 @@ func (r *rewriter) globalSection(c *cursor) ([]byte, error) {
 	r.globals = n
 	b := append(appendU32(nil, n+2), c.take(uint32(len(c.b)-c.i))...) //nolint:gosec // G115: bounded by Limits.ModuleBytes
 	b = append(b, typeI64, 1, opI64Const)
-	b = append(appendS64(b, fuelSlice), opEnd)
+	b = append(appendS64(b, 0), opEnd) // the first payment asks the host
 	b = append(b, typeI32, 1, opI32Const)
 	return append(appendS64(b, r.limits.StackBytes), opEnd), nil
 }
