@@ -23,8 +23,8 @@ type caller struct {
 	dump, malloc, parse []byte
 }
 
-// call is (call $opa_builtin1 7 0 argument).
-var call = cat(i32const(7), i32const(0), i32const(addrArgument), []byte{opCall, 0})
+// callSeven is (call $opa_builtin1 7 0 argument).
+var callSeven = cat(i32const(7), i32const(0), i32const(addrArgument), []byte{opCall, 0})
 
 func (c caller) build() []byte {
 	or := func(body, def []byte) []byte {
@@ -34,7 +34,7 @@ func (c caller) build() []byte {
 		return body
 	}
 	g := &asmGuest{
-		imports: []string{"opa_builtin1", "opa_builtin0"}, builtins: `{"f":7}`, pages: 8, eval: or(c.eval, call),
+		imports: []string{"opa_builtin1", "opa_builtin0"}, builtins: `{"f":7}`, pages: 8, eval: or(c.eval, callSeven),
 		extra: []asmFunc{
 			{typ: typeOne, body: or(c.dump, []byte{0x20, 0}), export: "opa_value_dump"},
 			{typ: typeTwo, body: or(c.parse, []byte{0x20, 0}), export: "opa_value_parse"},
@@ -117,14 +117,14 @@ func TestHostileCallsOfBuiltins(t *testing.T) {
 		"dump never returns":    {caller{dump: cat(loop, i32const(0))}, echo, ErrLimit, "fuel"},
 		"dump recurses":         {caller{dump: cat([]byte{0x20, 0, opCall}, appendU32(nil, 2+firstDefined))}, echo, ErrLimit, "stack"},
 		"dump traps":            {caller{dump: []byte{opUnreachable}}, echo, ErrEvaluation, "unreachable"},
-		"dump grows the memory": {caller{dump: cat([]byte{opLoop, typeNone}, i32const(1), []byte{opMemoryGrow, 0, 0x1a, opBr, 0, opEnd}, i32const(0))}, echo, ErrLimit, "memory"},
-		"dump calls a builtin":  {caller{dump: call}, map[string]Builtin{"f": {1, never}}, ErrEvaluation, "from within"},
-		"parse calls a builtin": {caller{parse: call}, echo, ErrEvaluation, "from within"},
+		"dump grows the memory": {caller{dump: cat([]byte{opLoop, typeNone}, i32const(1), []byte{opMemoryGrow, 0, 0x1a, opBr, 0, opEnd}, i32const(0))}, echo, ErrLimit, "used up"},
+		"dump calls a builtin":  {caller{dump: callSeven}, map[string]Builtin{"f": {1, never}}, ErrEvaluation, "from within"},
+		"parse calls a builtin": {caller{parse: callSeven}, echo, ErrEvaluation, "from within"},
 		"parse never returns":   {caller{parse: cat(loop, i32const(0))}, echo, ErrLimit, "fuel"},
 		"parse finds no value":  {caller{parse: i32const(0)}, echo, ErrEvaluation, "cannot parse"},
 		"room outside memory":   {caller{malloc: cat([]byte{0x20, 0}, i32const(3), []byte{0x46, opIf, typeI32}, i32const(-8), []byte{opElse}, i32const(addrText), []byte{opEnd})}, echo, ErrEvaluation, "outside the memory"},
 		"calls without an end": {
-			caller{eval: cat([]byte{opLoop, typeNone}, call, []byte{0x1a, opBr, 0, opEnd}, i32const(0))}, echo, ErrLimit, "fuel",
+			caller{eval: cat([]byte{opLoop, typeNone}, callSeven, []byte{0x1a, opBr, 0, opEnd}, i32const(0))}, echo, ErrLimit, "fuel",
 		},
 		"a result too long":     {caller{}, give(strings.Repeat("a", 9000)), ErrLimit, "9002 bytes"},
 		"a result not in UTF-8": {caller{}, give("\xff"), ErrEvaluation, "UTF-8"},
@@ -160,7 +160,7 @@ func TestBytesAcrossTheBoundaryCostFuel(t *testing.T) {
 			n++
 			return value.Null{}, nil
 		}}}
-		endless := caller{argument: argument, eval: cat([]byte{opLoop, typeNone}, call, []byte{0x1a, opBr, 0, opEnd}, i32const(0))}
+		endless := caller{argument: argument, eval: cat([]byte{opLoop, typeNone}, callSeven, []byte{0x1a, opBr, 0, opEnd}, i32const(0))}
 		p := runWith(t, endless.build(), Config{Builtins: count, Limits: Limits{Deadline: 10 * time.Second, Fuel: 20_000_000}})
 		if _, err := evaluate(t.Context(), p, hostile); !errors.Is(err, ErrLimit) {
 			t.Fatal(err)
@@ -178,7 +178,7 @@ func TestFailingBuiltin(t *testing.T) {
 	fails := func(err error) map[string]Builtin {
 		return map[string]Builtin{"f": {1, func(context.Context, []value.Value) (value.Value, error) { return nil, err }}}
 	}
-	undefined := caller{eval: cat(call, []byte{opIf, typeI32}, i32const(addrArgument), []byte{opElse}, i32const(addrDeny), []byte{opEnd})}
+	undefined := caller{eval: cat(callSeven, []byte{opIf, typeI32}, i32const(addrArgument), []byte{opElse}, i32const(addrDeny), []byte{opEnd})}
 	for name, tt := range map[string]struct {
 		offered map[string]Builtin
 		lenient bool
@@ -207,7 +207,7 @@ func TestFailingBuiltin(t *testing.T) {
 
 // TestBuiltinsWhileLoading: POL-3003. Before the guest has said what it needs, there is nothing to call.
 func TestBuiltinsWhileLoading(t *testing.T) {
-	guest := &asmGuest{imports: []string{"opa_builtin1"}, builtins: `{"f":7}`, start: cat(call, []byte{0x1a})}
+	guest := &asmGuest{imports: []string{"opa_builtin1"}, builtins: `{"f":7}`, start: cat(callSeven, []byte{0x1a})}
 	_, err := start(t.Context(), guest.build(), false, Limits{})
 	if !errors.Is(err, ErrEvaluation) || !strings.Contains(err.Error(), "builtin 7") {
 		t.Errorf("error %v", err)

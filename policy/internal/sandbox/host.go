@@ -27,7 +27,7 @@ type budget struct {
 }
 
 func (b *budget) arm(ctx context.Context, d time.Duration, fuel int64) {
-	*b = budget{ctx: ctx, deadline: time.Now().Add(d), fuel: fuel - fuelSlice}
+	*b = budget{ctx: ctx, deadline: time.Now().Add(d), fuel: fuel}
 }
 
 // alive decides whether there is time left.
@@ -42,17 +42,19 @@ func (b *budget) alive() bool {
 	return b.stop == nil
 }
 
-// refill decides whether a guest whose slice is used up may go on.
-func (b *budget) refill() bool {
+// grant gives a guest another slice of its fuel, or nothing and the reason in stop.
+func (b *budget) grant(slice int64) int64 {
 	switch {
 	case !b.alive():
 	case b.fuel <= 0:
 		b.stop = fmt.Errorf("%w: the fuel is used up", ErrLimit)
 	default:
-		b.fuel -= fuelSlice
+		slice = min(b.fuel, slice)
+		b.fuel -= slice
 		b.refills++
+		return slice
 	}
-	return b.stop == nil
+	return 0
 }
 
 // instanceKey finds the instance in the context that wazero hands to host functions.
@@ -99,22 +101,19 @@ func instantiateHost(ctx context.Context, rt wazero.Runtime) error {
 func refillHook(ctx context.Context, m api.Module, stack []uint64) {
 	stack[0] = 1
 	inst := fromContext(ctx)
-	if inst == nil || !inst.budget.refill() {
-		return
-	}
-	fuel, ok := m.ExportedGlobal(exportFuel).(api.MutableGlobal)
-	if !ok {
+	if inst == nil || !inst.bindMeter(m) {
 		return
 	}
 	// What the last payment overdrew is taken from the new slice, so that no instruction is free.
-	granted := int64(fuel.Get()) + fuelSlice //nolint:gosec // G115: the global is a signed number
-	for granted < 0 && inst.budget.refill() {
-		granted += fuelSlice
+	left := int64(inst.fuel.Get()) //nolint:gosec // G115: the global is a signed number
+	for left < 0 {
+		slice := inst.budget.grant(inst.slice())
+		if slice == 0 {
+			return
+		}
+		left += slice
 	}
-	if granted < 0 {
-		return
-	}
-	fuel.Set(uint64(granted))
+	inst.fuel.Set(uint64(left))
 	stack[0] = 0
 }
 
@@ -205,7 +204,7 @@ func (i *Instance) readValue(at uint32) (value.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, err := i.result(text)
+	raw, err := i.result(text, uint32(i.limits.ResultBytes)) //nolint:gosec // G115: at most 4 MiB
 	if err != nil {
 		return nil, i.explain(err)
 	}
@@ -261,12 +260,14 @@ func (i *Instance) charge(bytes int) {
 }
 
 func stopGuest(ctx context.Context, m api.Module, why error) {
-	if inst := fromContext(ctx); inst != nil && inst.budget.stop == nil {
+	inst := fromContext(ctx)
+	if inst == nil || !inst.bindMeter(m) {
+		return
+	}
+	if inst.budget.stop == nil {
 		inst.budget.stop = why
 	}
-	if fuel, ok := m.ExportedGlobal(exportFuel).(api.MutableGlobal); ok {
-		fuel.Set(^uint64(0)) // minus one: the next payment asks for more, and the answer is no
-	}
+	inst.fuel.Set(^uint64(0)) // minus one: the next payment asks for more, and the answer is no
 }
 
 // readText copies a NUL-terminated string of at most most bytes out of a guest's memory.
@@ -294,6 +295,7 @@ func window(mem api.Memory, at, most uint32) ([]byte, bool) {
 type guestMemory struct {
 	buf    []byte
 	limit  uint64
+	exact  bool // the next move takes all that the limit allows
 	denied bool // a growth was refused
 }
 
@@ -304,7 +306,11 @@ func (g *guestMemory) Reallocate(size uint64) []byte {
 		return nil
 	}
 	if size > uint64(cap(g.buf)) {
-		grown := make([]byte, size, min(max(size, uint64(cap(g.buf))*2), g.limit))
+		room := min(max(size, uint64(cap(g.buf))*2), g.limit)
+		if g.exact {
+			room = g.limit
+		}
+		grown := make([]byte, size, room)
 		copy(grown, g.buf)
 		g.buf = grown
 	}

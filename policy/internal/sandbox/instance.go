@@ -21,6 +21,9 @@ const (
 
 	formatJSON     = 0
 	formatNotation = 1
+
+	maxNames   = 64 << 10 // bytes of the lists of entrypoints and of builtins, as JSON
+	largeBytes = 8 * mib  // of memory, which take milliseconds to copy
 )
 
 // Instance is one guest with its parsed data, ready to decide. It is used by one goroutine at a time and thrown away
@@ -36,6 +39,7 @@ type Instance struct {
 
 	limits      Limits
 	builtins    builtins
+	interpreted bool
 	data        uint32 // address of the parsed data
 	heap        uint32 // first free byte behind it
 	entrypoints map[string]uint32
@@ -48,26 +52,86 @@ type Instance struct {
 	Notation bool
 }
 
-// newInstance instantiates the guest and parses data into it. Everything that the guest runs here is metered too.
+// newInstance instantiates the guest and parses data into it.
 func newInstance(ctx context.Context, p *Program) (*Instance, error) {
-	limits := p.config.Limits
-	i := &Instance{limits: limits, memory: &guestMemory{limit: uint64(limits.DataBytes)}} //nolint:gosec // G115: positive
-	i.ctx = guestContext{inst: i}
-	i.builtins.lenient = p.config.Lenient
-	i.arm(ctx, true)
-	allocator := experimental.MemoryAllocatorFunc(func(uint64, uint64) experimental.LinearMemory { return i.memory })
-	mod, err := p.runtime.InstantiateModule(experimental.WithMemoryAllocator(&i.ctx, allocator), p.code,
-		wazero.NewModuleConfig().WithName("").WithStartFunctions())
+	i, err := instantiate(ctx, p)
 	if err != nil {
-		return nil, i.explain(err)
+		return nil, err
 	}
-	i.mod = mod
 	if err := i.prepare(p.data, &p.config); err != nil {
 		i.close()
 		return nil, i.explain(err)
 	}
-	i.memory.limit = uint64(len(i.memory.buf)) + uint64(limits.GrowthBytes) //nolint:gosec // G115: positive
+	i.settle()
 	return i, nil
+}
+
+// instantiate makes an instance and runs its start function. That, and all that the guest runs while it is prepared, is
+// metered too.
+func instantiate(ctx context.Context, p *Program) (*Instance, error) {
+	limits := p.config.Limits
+	i := &Instance{limits: limits, memory: &guestMemory{limit: uint64(limits.DataBytes)}} //nolint:gosec // G115: positive
+	i.interpreted = p.engine == "interpreter"
+	i.builtins.lenient = p.config.Lenient
+	i.ctx = guestContext{inst: i}
+	i.arm(ctx, true)
+	allocator := experimental.MemoryAllocatorFunc(func(uint64, uint64) experimental.LinearMemory { return i.memory })
+	err := guard(func() (err error) {
+		i.mod, err = p.runtime.InstantiateModule(experimental.WithMemoryAllocator(&i.ctx, allocator), p.code,
+			wazero.NewModuleConfig().WithName("").WithStartFunctions())
+		return err
+	})
+	if err != nil {
+		return nil, i.explain(err)
+	}
+	if !i.bindMeter(i.mod) {
+		i.close()
+		return nil, i.explain(errors.New("the metering is missing"))
+	}
+	return i, nil
+}
+
+// bindMeter looks up the globals of the metering once; a start function that calls the host comes here first.
+func (i *Instance) bindMeter(mod api.Module) bool {
+	if i.fuel != nil {
+		return true
+	}
+	fuel, ok := mod.ExportedGlobal(exportFuel).(api.MutableGlobal)
+	stack, alsoOK := mod.ExportedGlobal(exportStack).(api.MutableGlobal)
+	if !ok || !alsoOK {
+		return false
+	}
+	i.fuel, i.stack = fuel, stack
+	return true
+}
+
+// slice is how much the guest may execute until the next look: see meter.go.
+func (i *Instance) slice() int64 {
+	slice := int64(fuelSlice)
+	switch n := len(i.memory.buf); {
+	case n > farBytes:
+		slice = fuelSliceHuge
+	case n > nearBytes:
+		slice = fuelSliceLarge
+	}
+	if i.interpreted {
+		slice = min(slice, fuelSliceSlow)
+	}
+	return slice
+}
+
+// settle ends the loading: from here on the memory may grow by Limits.GrowthBytes. Large memory moves once more, now that
+// there is time for it, to where it has room for all of that: copying it takes longer than a decision may.
+func (i *Instance) settle() {
+	grow := func(extra uint64) {
+		i.memory.limit = uint64(len(i.memory.buf)) + extra + uint64(i.limits.GrowthBytes) //nolint:gosec // G115: positive
+	}
+	if len(i.memory.buf) > largeBytes {
+		grow(pageBytes)
+		i.memory.exact = true
+		i.mod.Memory().Grow(1) // where it cannot, it is as large as it ever gets
+	}
+	grow(0)
 }
 
 // arm gives the instance a fresh budget: that of loading, or that of one decision.
@@ -81,18 +145,12 @@ func (i *Instance) arm(ctx context.Context, loading bool) {
 	i.memory.denied = false
 	i.budget.arm(ctx, d, fuel)
 	if i.fuel != nil {
-		i.fuel.Set(fuelSlice)
-		i.stack.Set(uint64(i.limits.StackBytes)) //nolint:gosec // G115: positive
+		i.fuel.Set(uint64(i.budget.grant(i.slice()))) //nolint:gosec // G115: positive, or 0 when the context is over
+		i.stack.Set(uint64(i.limits.StackBytes))      //nolint:gosec // G115: positive
 	}
 }
 
 func (i *Instance) prepare(data []byte, c *Config) error {
-	var ok [2]bool
-	i.fuel, ok[0] = i.mod.ExportedGlobal(exportFuel).(api.MutableGlobal)
-	i.stack, ok[1] = i.mod.ExportedGlobal(exportStack).(api.MutableGlobal)
-	if !ok[0] || !ok[1] {
-		return errors.New("the metering is missing")
-	}
 	if err := i.checkABI(); err != nil {
 		return err
 	}
@@ -121,14 +179,17 @@ func (i *Instance) checkABI() error {
 }
 
 func (i *Instance) readEntrypoints(required []string) error {
-	var err error
-	if i.entrypoints, err = i.namedNumbers("entrypoints"); err != nil {
+	all, err := i.namedNumbers("entrypoints")
+	if err != nil {
 		return err
 	}
+	i.entrypoints = make(map[string]uint32, len(required))
 	for _, name := range required {
-		if _, ok := i.entrypoints[name]; !ok {
+		id, ok := all[name]
+		if !ok {
 			return fmt.Errorf("entrypoint %q is missing", name)
 		}
+		i.entrypoints[name] = id
 	}
 	return nil
 }
@@ -143,7 +204,7 @@ func (i *Instance) namedNumbers(function string) (map[string]uint32, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw, err := i.result(text)
+	raw, err := i.result(text, maxNames)
 	if err != nil {
 		return nil, err
 	}
@@ -239,22 +300,24 @@ func (i *Instance) Evaluate(ctx context.Context, entrypoint string) ([]byte, err
 	if i.budget.stop != nil {
 		return nil, i.explain(nil)
 	}
-	raw, err := i.result(uint32(i.args[0])) //nolint:gosec // G115: an i32
+	raw, err := i.result(uint32(i.args[0]), uint32(i.limits.ResultBytes)) //nolint:gosec // G115: an i32, at most 4 MiB
 	if err != nil {
 		return nil, i.explain(err)
 	}
 	return raw, nil
 }
 
-// result is the NUL-terminated string at an address, bounded.
-func (i *Instance) result(at uint32) ([]byte, error) {
-	most := uint32(i.limits.ResultBytes) //nolint:gosec // G115: at most 4 MiB
+// result is the NUL-terminated string at an address, of at most most bytes.
+func (i *Instance) result(at, most uint32) ([]byte, error) {
 	b, ok := window(i.mod.Memory(), at, most+1)
 	if !ok {
 		return nil, errors.New("the result lies outside the memory")
 	}
 	n := bytes.IndexByte(b, 0)
-	if n < 0 {
+	switch {
+	case n < 0 && len(b) <= int(most):
+		return nil, errors.New("the result does not end in the memory")
+	case n < 0:
 		return nil, fmt.Errorf("%w: the result is longer than %d bytes", ErrLimit, most)
 	}
 	return b[:n], nil
@@ -264,7 +327,9 @@ func (i *Instance) result(at uint32) ([]byte, error) {
 // of the guest's choosing, so only its first line is kept.
 func (i *Instance) explain(err error) error {
 	switch {
-	case i.memory.denied:
+	case i.budget.stop != nil && !errors.Is(i.budget.stop, ErrEvaluation):
+		return i.budget.stop
+	case i.memory.denied: // OPA's runtime aborts then
 		return fmt.Errorf("%w: the memory is used up", ErrLimit)
 	case i.budget.stop != nil:
 		return i.budget.stop
@@ -279,6 +344,9 @@ func (i *Instance) explain(err error) error {
 	}
 	return fmt.Errorf("%w: %.200q", ErrEvaluation, first)
 }
+
+// forget lets go of the context of the last call, and what hangs on it.
+func (i *Instance) forget() { i.ctx.Context, i.budget.ctx = nil, nil }
 
 func (i *Instance) close() {
 	if i.mod != nil {

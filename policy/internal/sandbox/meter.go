@@ -12,14 +12,26 @@ import "fmt"
 // A second global counts the bytes of guest stack left, since wazero's stack lies on the Go heap where the memory limit
 // does not reach. Functions that call others take their worst-case frame from it on entry and give it back on return.
 
-// fuelSlice is how much a guest may execute before the host looks at it: some 50 to 200 µs of compiled code.
-const fuelSlice = 100_000
+// A slice is how much a guest may execute before the host looks at it. Whatever the guest does with one takes a few
+// milliseconds at most, so that deadlines hold and the collector, which cannot stop native code, does not wait. What is
+// slowest is to follow pointers: a load that no cache has takes as long as a hundred additions, and how many miss depends
+// on the memory that there is. The interpreter takes ten times as long for everything.
+const (
+	fuelSlice      = 1_000_000 // native code whose memory the caches of a processor hold: more than a usual decision
+	fuelSliceLarge = 400_000   // more than nearBytes
+	fuelSliceHuge  = 100_000   // more than farBytes
+	fuelSliceSlow  = 200_000   // interpreted, at most
+	nearBytes      = mib
+	farBytes       = 8 * mib
+)
 
-// growCost makes memory.grow expensive enough that the host looks between two of them: growing may copy the memory.
-const growCost = fuelSlice / 4
-
-// hostCost is what a call of a host function costs besides.
-const hostCost = fuelSlice / 16
+// What some instructions cost besides the unit that each costs.
+const (
+	loadCost = 3      // a load or a store
+	divCost  = 9      // division, remainder, square root
+	growCost = 25_000 // memory.grow, which may copy the memory
+	hostCost = 6_250  // a call of a host function
+)
 
 const (
 	opUnreachable  = 0x00
@@ -94,7 +106,9 @@ type funcMeter struct {
 	calls   bool   // calls other functions
 	count   int64  // instructions
 	blocks  int    // blocks, ifs and loops
-	deepest int    // how far they are nested
+	loops   int    // of them
+	jumps   int    // branches and indirect calls, which end a basic block as well
+	deepest int    // how far blocks are nested
 }
 
 // pay is a payment of cost before place in code; cost grows while the region is read.
@@ -109,7 +123,7 @@ func (f *funcMeter) rewrite() error {
 		return err
 	}
 	header := f.c.i
-	f.pays = append(f.pays, pay{cost: 1})
+	f.pays = append(f.pays, pay{cost: 1 + locals}) // the interpreter writes a zero for each local
 	f.open = append(f.open, 0)
 	for len(f.open) > 0 {
 		if !f.c.more() {
@@ -125,7 +139,7 @@ func (f *funcMeter) rewrite() error {
 		return fmt.Errorf("%w: instructions behind the end of a body", errWasm)
 	}
 	slots := int64(len(f.typ.params)) + locals
-	if err := f.r.compilable(slots, f.blocks, f.deepest); err != nil {
+	if err := f.r.compilable(f, slots); err != nil {
 		return err
 	}
 	// The worst that a frame can take: every local and a value that each instruction leaves, in 8-byte slots.
@@ -158,15 +172,21 @@ func (f *funcMeter) locals() (int64, error) {
 	return n, f.c.err
 }
 
-// compilable bounds what wazero's compiler has to do, which nothing can interrupt: its work on a function grows with the
-// values that meet where blocks meet.
-func (r *rewriter) compilable(slots int64, blocks, deepest int) error {
-	merges := slots * int64(blocks)
+// compilable bounds what wazero's compiler has to do with a function, which nothing can interrupt: its work grows with the
+// values that meet where blocks meet, and with the square of the basic blocks.
+func (r *rewriter) compilable(f *funcMeter, slots int64) error {
+	merges := slots * int64(f.blocks)
+	basic := int64(f.blocks + f.loops + f.jumps + len(f.pays))
 	r.merges += merges
 	r.slots += slots
+	r.squares += basic * basic
 	switch {
-	case deepest > maxNesting:
-		return fmt.Errorf("%w: blocks nested %d deep, at most %d are allowed", errWasm, deepest, maxNesting)
+	case f.deepest > maxNesting:
+		return fmt.Errorf("%w: blocks nested %d deep, at most %d are allowed", errWasm, f.deepest, maxNesting)
+	case f.loops > maxLoops:
+		return fmt.Errorf("%w: %d loops, at most %d are allowed", errWasm, f.loops, maxLoops)
+	case r.squares > maxAllSquares:
+		return fmt.Errorf("%w: too many branches to compile", errWasm)
 	case merges > maxMerges || r.merges > maxAllMerges || r.slots > maxAllLocals:
 		return fmt.Errorf("%w: too many locals in too many blocks to compile", errWasm)
 	}
@@ -190,6 +210,7 @@ func (f *funcMeter) instruction() {
 	case opLoop:
 		f.blockType()
 		f.nest()
+		f.loops++
 		f.copyFrom(start)
 		f.pays = append(f.pays, pay{place: len(f.code), cost: 1})
 		f.open = append(f.open, len(f.pays)-1)
@@ -208,10 +229,11 @@ func (f *funcMeter) instruction() {
 		return
 	case opCallIndirect:
 		f.calls = true
+		f.jumps++
 		f.c.u32()
-		f.c.byte()
+		f.c.zero()
 	case opMemoryGrow:
-		f.c.byte()
+		f.c.zero()
 		f.pays = append(f.pays, pay{place: len(f.code), cost: growCost})
 	default:
 		f.immediates(op)
@@ -253,8 +275,10 @@ func (f *funcMeter) immediates(op byte) {
 	c := f.c
 	switch {
 	case op == opBr || op == opBrIf:
+		f.jumps++
 		c.u32()
 	case op == opBrTable:
+		f.jumps++
 		for n := c.u32(); c.err == nil; n-- {
 			c.u32()
 			f.current().cost++
@@ -265,10 +289,11 @@ func (f *funcMeter) immediates(op byte) {
 	case op >= 0x20 && op <= opGlobalSet: // local.get … global.set
 		c.u32()
 	case op >= 0x28 && op <= 0x3e: // loads and stores
+		f.current().cost += loadCost
 		c.u32()
 		c.u32()
 	case op == opMemorySize:
-		c.byte()
+		c.zero()
 	case op == opI32Const:
 		c.skipLEB(5)
 	case op == opI64Const:
@@ -279,9 +304,17 @@ func (f *funcMeter) immediates(op byte) {
 		c.take(8)
 	case op == opUnreachable, op == 0x01, op == opElse, op == 0x1a, op == 0x1b: // nop, drop, select
 	case op >= 0x45 && op <= opLastPlain: // comparison, arithmetic, conversion
+		if slow(op) {
+			f.current().cost += divCost
+		}
 	default:
 		c.fail(fmt.Sprintf("instruction 0x%02x is not allowed", op))
 	}
+}
+
+// slow reports whether an instruction is a division, a remainder or a square root.
+func slow(op byte) bool {
+	return op >= 0x6d && op <= 0x70 || op >= 0x7f && op <= 0x82 || op == 0x91 || op == 0x95 || op == 0x9f || op == 0xa3
 }
 
 // enter takes the frame from the stack that is left and opens the block that return branches to.

@@ -21,7 +21,8 @@ var (
 type Config struct {
 	Limits      Limits   // resolved
 	Interpreter bool     // do not compile to machine code, even where that is possible
-	Entrypoints []string // that the module must have
+	Entrypoints []string // that the module must have, and that can be asked
+	Fresh       bool     // no instance is used twice
 
 	// Builtins are the functions of the host that a module may ask for, by the names that Rego has for them; one that asks
 	// for any other is refused. They are called by as many goroutines as there are instances.
@@ -86,10 +87,25 @@ func Open(ctx context.Context, module, data []byte, c Config) (*Program, error) 
 func validate(ctx context.Context, module []byte) error {
 	rt := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter().WithCoreFeatures(features))
 	defer rt.Close(ctx) //nolint:errcheck // nothing was instantiated
-	if _, err := rt.CompileModule(ctx, module); err != nil {
+	err := guard(func() error {
+		_, err := rt.CompileModule(ctx, module)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("%w: %.300q", ErrModule, err.Error())
 	}
 	return nil
+}
+
+// guard makes an error of a panic: wazero asserts by panics what it believes of its own state while it reads, compiles and
+// instantiates, and where a module proves it wrong, that module is refused and the process lives on.
+func guard(do func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("wazero gave up: %v", r)
+		}
+	}()
+	return do()
 }
 
 func (p *Program) compile(ctx context.Context, metered []byte) error {
@@ -100,7 +116,11 @@ func (p *Program) compile(ctx context.Context, metered []byte) error {
 	if err != nil {
 		return err
 	}
-	if p.code, err = p.runtime.CompileModule(ctx, metered); err != nil {
+	err = guard(func() (err error) {
+		p.code, err = p.runtime.CompileModule(ctx, metered)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("%w: after metering: %.300q", ErrModule, err.Error())
 	}
 	return nil
@@ -138,7 +158,9 @@ func (p *Program) Acquire(ctx context.Context) (*Instance, error) {
 // Release gives an instance back. One that did anything but what it should is thrown away: a new one costs little, and
 // what is in its memory cannot be known.
 func (p *Program) Release(inst *Instance, good bool) {
-	if !good {
+	if good && !p.config.Fresh {
+		inst.forget()
+	} else {
 		inst.close()
 		inst = nil
 	}

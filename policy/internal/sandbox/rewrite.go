@@ -27,11 +27,17 @@ const (
 	maxElements  = 100_000
 	maxLocals    = 5_000   // of one function
 	maxNesting   = 200     // of blocks; OPA's runtime has 19
+	maxLoops     = 1_000   // of one function; OPA's runtime has 22
 	maxMerges    = 100_000 // locals times blocks of one function; OPA's runtime has 4,095
 	maxAllMerges = 500_000 // of all functions; OPA's runtime has 41,007
 	maxAllLocals = 300_000 // of all functions
-	maxSegments  = 10_000
-	maxBody      = 512_000 // bytes of one function: compiling takes more than linear time and cannot be interrupted
+
+	// Basic blocks squared, of all functions: some seconds in wazero's compiler, as one function of 14,000 branches. OPA's
+	// runtime has 0.6 million.
+	maxAllSquares = 200_000_000
+
+	maxSegments = 10_000
+	maxBody     = 512_000 // bytes of one function: compiling takes more than linear time and cannot be interrupted
 )
 
 // hostImports are the functions that a guest may import, with the number of i32 parameters and results: the ABI of
@@ -59,6 +65,7 @@ type rewriter struct {
 	minMem  uint32 // pages
 	seen    map[sectionID]bool
 	merges  int64  // locals times blocks, of all functions
+	squares int64  // of the basic blocks, of all functions
 	slots   int64  // locals of all functions
 	plain   []byte // the guest as it came, without custom sections
 }
@@ -128,14 +135,13 @@ func (r *rewriter) missing(last, next sectionID) error {
 	if next == secMemory {
 		return fmt.Errorf("%w: defines a memory of its own", errWasm)
 	}
-	maxPages := r.limits.maxPages()
-	if r.minMem == 0 || r.minMem > maxPages {
-		return fmt.Errorf("%w: wants %d pages of memory at the start, between 1 and %d are allowed", errWasm, r.minMem, maxPages)
+	if most := r.limits.DataBytes / pageBytes; r.minMem == 0 || int64(r.minMem) > most {
+		return fmt.Errorf("%w: wants %d pages of memory at the start, between 1 and %d are allowed", errWasm, r.minMem, most)
 	}
 	b := appendU32(nil, 1)
 	b = append(b, 1) // with a maximum
 	b = appendU32(b, r.minMem)
-	b = appendU32(b, maxPages)
+	b = appendU32(b, r.limits.maxPages())
 	r.emit(secMemory, b)
 	return nil
 }
@@ -162,7 +168,7 @@ func (r *rewriter) section(id sectionID, c *cursor) error {
 	case secExport:
 		body, err = r.exportSection(c)
 	case secStart:
-		body = appendU32(nil, r.shift(c.u32()))
+		body = appendU32(nil, r.own(c, c.u32(), "the start section"))
 	case secElement:
 		body, err = r.elementSection(c)
 	case secCode:
@@ -192,6 +198,15 @@ func (r *rewriter) shift(fn uint32) uint32 {
 		return fn + 1
 	}
 	return fn
+}
+
+// own is shift for a place from which a function can be called without the payment that stands before a call of the
+// host: through the table, or by the host itself under a name of the ABI. Only the guest's own functions may be there.
+func (r *rewriter) own(c *cursor, fn uint32, where string) uint32 {
+	if fn < r.imports {
+		c.fail("a host function in " + where)
+	}
+	return r.shift(fn)
 }
 
 func (r *rewriter) hookFunc() uint32   { return r.imports }
@@ -258,7 +273,7 @@ func (r *rewriter) importSection(c *cursor) ([]byte, error) {
 		case module == envModule && kind == kindFunc:
 			kept, err = r.importFunc(kept, name, c.u32())
 		default:
-			err = fmt.Errorf("%w: import %q.%q is not offered to a policy", errWasm, module, name)
+			err = fmt.Errorf("%w: import %.64q.%.64q is not offered to a policy", errWasm, module, name)
 		}
 		if err != nil {
 			return nil, err
@@ -284,7 +299,7 @@ func memoryLimits(c *cursor) (uint32, error) {
 func (r *rewriter) importFunc(out []byte, name string, typ uint32) ([]byte, error) {
 	want, ok := hostImports[name]
 	if !ok {
-		return nil, fmt.Errorf("%w: import %q.%q is not offered to a policy", errWasm, envModule, name)
+		return nil, fmt.Errorf("%w: import %q.%.64q is not offered to a policy", errWasm, envModule, name)
 	}
 	if typ >= uint32(len(r.types)) || !r.types[typ].matches(want) { //nolint:gosec // G115: at most maxTypes
 		return nil, fmt.Errorf("%w: import %q.%q has the wrong type", errWasm, envModule, name)
@@ -339,7 +354,7 @@ func (r *rewriter) globalSection(c *cursor) ([]byte, error) {
 	r.globals = n
 	b := append(appendU32(nil, n+2), c.take(uint32(len(c.b)-c.i))...) //nolint:gosec // G115: bounded by Limits.ModuleBytes
 	b = append(b, typeI64, 1, opI64Const)
-	b = append(appendS64(b, fuelSlice), opEnd)
+	b = append(appendS64(b, 0), opEnd) // the first payment asks the host
 	b = append(b, typeI32, 1, opI32Const)
 	return append(appendS64(b, r.limits.StackBytes), opEnd), nil
 }
@@ -356,7 +371,7 @@ func (r *rewriter) exportSection(c *cursor) ([]byte, error) {
 			return nil, fmt.Errorf("%w: the export name %q is taken", errWasm, name)
 		}
 		if kind == kindFunc {
-			index = r.shift(index)
+			index = r.own(c, index, "the exports")
 		}
 		b = appendU32(append(appendName(b, name), kind), index)
 	}
@@ -386,7 +401,10 @@ func (r *rewriter) elementSection(c *cursor) ([]byte, error) {
 		}
 		b = appendU32(append(b, opEnd), funcs)
 		for range funcs {
-			b = appendU32(b, r.shift(c.u32()))
+			b = appendU32(b, r.own(c, c.u32(), "the table"))
+		}
+		if c.err != nil {
+			return nil, c.err
 		}
 	}
 	return b, nil

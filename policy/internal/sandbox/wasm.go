@@ -70,6 +70,13 @@ func (c *cursor) byte() byte {
 	return v
 }
 
+// zero reads a reserved byte. wazero takes a longer encoding of zero for some, and then the rest would be read as code here.
+func (c *cursor) zero() {
+	if c.byte() != 0 {
+		c.fail("a reserved byte that is not zero")
+	}
+}
+
 func (c *cursor) take(n uint32) []byte {
 	if c.err != nil || int64(n) > int64(len(c.b)-c.i) {
 		c.fail("length beyond the end")
