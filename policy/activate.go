@@ -23,6 +23,9 @@ func (e *Engine) Activate(ctx context.Context, b *Bundle) error {
 }
 
 func (e *Engine) activate(ctx context.Context, b *Bundle) error {
+	if b == nil {
+		return fmt.Errorf("%w: there is none", ErrBundle)
+	}
 	if err := b.proof.holds(b); err != nil {
 		return err
 	}

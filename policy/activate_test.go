@@ -211,6 +211,9 @@ func TestABadBundleChangesNothing(t *testing.T) {
 	}
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
+	if e, err := policy.Open(t.Context(), nil, patient); e != nil || !errors.Is(err, policy.ErrBundle) {
+		t.Errorf("POL-5009 none: %v", err)
+	}
 	for name, c := range map[string]struct {
 		ctx  context.Context
 		b    *policy.Bundle

@@ -4,7 +4,10 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"crypto/ed25519"
+	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -14,6 +17,7 @@ import (
 	"time"
 
 	"aead.dev/minisign"
+	"golang.org/x/crypto/blake2b"
 	"pgregory.net/rapid"
 
 	"github.com/llorch/secrets-management/policy"
@@ -327,6 +331,49 @@ func TestNoAlteredByteIsTaken(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestAForgottenKeyVerifiesNothing: all zeros are a point of small order, under which anybody makes signatures that
+// crypto/ed25519 takes.
+func TestAForgottenKeyVerifiesNothing(t *testing.T) {
+	zero := make(ed25519.PublicKey, ed25519.PublicKeySize)
+	points := []struct{ first, between, last byte }{{1, 0, 0}, {0, 0, 0}, {0, 0, 0x80}, {0xec, 0xff, 0x7f}} // all of that order
+	// Of the messages that make gives for a number, most are such that one of the points does as R, with S = 0.
+	forge := func(message func(n int) []byte) (signature []byte, n int) {
+		for n := range 100 {
+			for _, p := range points {
+				signature := append(bytes.Repeat([]byte{p.between}, 32), make([]byte, 32)...)
+				signature[0], signature[31] = p.first, p.last
+				if ed25519.Verify(zero, message(n), signature) {
+					return signature, n
+				}
+			}
+		}
+		t.Fatal("POL-5001: the control does not forge")
+		return nil, 0
+	}
+	archive := func(n int) []byte { return marshal(t, tinyPolicy(fmt.Sprintf("g-%d", n))) }
+	own, n := forge(func(n int) []byte {
+		sum := blake2b.Sum512(archive(n))
+		return sum[:]
+	})
+	end := time.Now().Add(time.Hour)
+	comment := func(n int) []byte {
+		text, err := policy.Statement{Name: "llorch", Revision: uint64(n) + 1, NotAfter: end}.MarshalText()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	global, m := forge(func(n int) []byte { return append(bytes.Clone(own), comment(n)...) })
+	file := fmt.Appendf(nil, "untrusted comment: \n%s\ntrusted comment: %s\n%s\n",
+		base64.StdEncoding.EncodeToString(append([]byte("ED\x00\x00\x00\x00\x00\x00\x00\x00"), own...)), comment(m),
+		base64.StdEncoding.EncodeToString(global))
+	b, err := policy.Verifier{Keys: make([]policy.PublicKey, 1), Name: "llorch", MinRevision: 1}.Verify(archive(n), file)
+	if b != nil {
+		t.Error("POL-5001: taken by a key that nobody configured")
+	}
+	refusedAs(t, err, policy.ErrWrongKey)
 }
 
 func TestStatementGrammar(t *testing.T) {

@@ -25,7 +25,7 @@ type WatchConfig struct {
 	File     string   // the bundle; its signature is File + [SignatureSuffix]
 
 	// Notify is called when the state of a Watcher changed: a bundle came into force, the files went bad for another
-	// reason, or are good again. It is called from one goroutine, and must return soon. It may be nil.
+	// reason, or are good again. It is never called twice at once, and must return soon. It may be nil.
 	Notify func(Status)
 }
 
