@@ -4,31 +4,31 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 )
 
-// This file holds every function that a guest can reach. Together with the memory allocator at its end it is the
-// whole attack surface of the host towards a policy: no WASI, no clock, no randomness, no network, no files.
+// This file holds every function that a guest can reach. Together with the memory of memory.go it is the whole
+// attack surface of the host towards a policy: no WASI, no clock, no randomness, no network, no files.
 
 // budget is what one call into a guest may still use. It belongs to one instance and is used by one goroutine.
 type budget struct {
 	ctx      context.Context //nolint:containedctx // the guest calls back without one of ours
 	deadline time.Time
 	fuel     int64 // not yet granted
-	refills  int
 	stop     error // why the guest was stopped; once set, no fuel is granted any more
 }
 
-func (b *budget) arm(ctx context.Context, d time.Duration, fuel int64) {
-	*b = budget{ctx: ctx, deadline: time.Now().Add(d), fuel: fuel - fuelSlice}
+// arm begins a call. It returns the first slice.
+func (b *budget) arm(ctx context.Context, d time.Duration, fuel int64) int64 {
+	*b = budget{ctx: ctx, deadline: time.Now().Add(d), fuel: fuel}
+	return b.slice()
 }
 
-// refill decides whether a guest whose slice is used up may go on.
-func (b *budget) refill() bool {
+// refill grants a guest that used up its slice another one, or nothing when it may not go on.
+func (b *budget) refill() int64 {
 	switch {
 	case b.stop != nil:
 	case b.ctx.Err() != nil:
@@ -38,10 +38,15 @@ func (b *budget) refill() bool {
 	case b.fuel <= 0:
 		b.stop = fmt.Errorf("%w: the fuel is used up", ErrLimit)
 	default:
-		b.fuel -= fuelSlice
-		b.refills++
+		return b.slice()
 	}
-	return b.stop == nil
+	return 0
+}
+
+func (b *budget) slice() int64 {
+	n := min(b.fuel, fuelSlice)
+	b.fuel -= n
+	return n
 }
 
 // instanceKey finds the instance in the context that wazero hands to host functions.
@@ -84,27 +89,31 @@ func instantiateHost(ctx context.Context, rt wazero.Runtime) error {
 	return nil
 }
 
-// refillHook is called by the metering code when the fuel global is below zero. Its result stops the guest unless 0.
+// refillHook is called by the metering code when the fuel or the stack global is below zero. Its result stops the guest unless 0.
 func refillHook(ctx context.Context, m api.Module, stack []uint64) {
 	stack[0] = 1
 	inst := fromContext(ctx)
-	if inst == nil || !inst.budget.refill() {
-		return
-	}
 	fuel, ok := m.ExportedGlobal(exportFuel).(api.MutableGlobal)
-	if !ok {
+	if inst == nil || !ok || stackUsedUp(m) {
 		return
 	}
 	// What the last payment overdrew is taken from the new slice, so that no instruction is free.
-	granted := int64(fuel.Get()) + fuelSlice //nolint:gosec // G115: the global is a signed number
-	for granted < 0 && inst.budget.refill() {
-		granted += fuelSlice
-	}
-	if granted < 0 {
-		return
+	granted := int64(fuel.Get()) //nolint:gosec // G115: the global is a signed number
+	for granted < 0 {
+		more := inst.budget.refill()
+		if more == 0 {
+			return
+		}
+		granted += more
 	}
 	fuel.Set(uint64(granted))
 	stack[0] = 0
+}
+
+// stackUsedUp reports whether calls are nested deeper than Limits.StackBytes allows.
+func stackUsedUp(m api.Module) bool {
+	left := m.ExportedGlobal(exportStack)
+	return left == nil || int64(left.Get()) < 0 //nolint:gosec // G115: the global is a signed number
 }
 
 func hostFunction(name string) api.GoModuleFunc {
@@ -165,29 +174,3 @@ func window(mem api.Memory, at, most uint32) ([]byte, bool) {
 	}
 	return mem.Read(at, min(most, mem.Size()-at))
 }
-
-// guestMemory is the linear memory of one instance, with a limit that the host moves: wide while data is parsed, then
-// what is there plus Limits.GrowthBytes. It implements experimental.LinearMemory.
-type guestMemory struct {
-	buf    []byte
-	limit  uint64
-	denied bool // a growth was refused
-}
-
-// Reallocate returns the memory with a new size, or nil when the limit does not allow it.
-func (g *guestMemory) Reallocate(size uint64) []byte {
-	if size > g.limit || size > math.MaxInt32 {
-		g.denied = true
-		return nil
-	}
-	if size > uint64(cap(g.buf)) {
-		grown := make([]byte, size, min(max(size, uint64(cap(g.buf))*2), g.limit))
-		copy(grown, g.buf)
-		g.buf = grown
-	}
-	g.buf = g.buf[:size]
-	return g.buf
-}
-
-// Free lets the collector have the memory.
-func (g *guestMemory) Free() { g.buf = nil }

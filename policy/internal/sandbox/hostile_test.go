@@ -166,6 +166,7 @@ func TestRefusedModules(t *testing.T) {
 		"global one past its own": {(&asmGuest{eval: cat([]byte{opI64Const, 0, opGlobalSet, 2}, i32const(0))}).build(), "global"},
 		"memory of its own":       {(&asmGuest{sections: map[sectionID][]byte{secMemory: {1, 0, 1}}}).build(), "malformed module"},
 		"starts with 4 GiB":       {(&asmGuest{pages: 65536}).build(), "pages of memory"},
+		"starts with all memory":  {(&asmGuest{pages: 1025}).build(), "pages of memory"}, // room that is there for decisions
 		"too many locals":         {many.build(), "locals"},
 		"locals everywhere":       {everywhere.build(), "locals"},
 		"deep nesting":            {(&asmGuest{extra: []asmFunc{{typ: typeVoid, body: deep}}}).build(), "nested"},

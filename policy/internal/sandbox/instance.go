@@ -39,27 +39,49 @@ type Instance struct {
 	entrypoints map[string]uint32
 	args        [7]uint64
 
-	Input []byte // what the next evaluation is asked about: JSON, written by the host and by nobody else
+	parts parts
+
+	// What the next evaluation is asked about: JSON, written by the host and by nobody else.
+	Input []byte
+	Parts [][]byte // members that Input does not have, by their places in Config.Parts; empty ones are not there
 }
 
-// newInstance instantiates the guest and parses data into it. Everything that the guest runs here is metered too.
+// newInstance instantiates the guest and parses data into it.
 func newInstance(ctx context.Context, p *Program) (*Instance, error) {
-	limits := p.config.Limits
-	i := &Instance{limits: limits, memory: &guestMemory{limit: uint64(limits.DataBytes)}} //nolint:gosec // G115: positive
+	i, err := instantiate(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	if err := i.prepare(p.data, p.config.Entrypoints); err != nil {
+		i.close()
+		return nil, i.explain(err)
+	}
+	i.memory.limit = uint64(len(i.memory.buf)) + uint64(i.limits.GrowthBytes) //nolint:gosec // G115: positive
+	return i, nil
+}
+
+// instantiate makes an instance and runs its start function. That, and all that the guest runs while it is prepared, is
+// metered too.
+func instantiate(ctx context.Context, p *Program) (*Instance, error) {
+	i := &Instance{limits: p.config.Limits, memory: newGuestMemory(p.config.Limits)}
 	i.ctx = guestContext{inst: i}
+	i.parts.places, i.Parts = p.config.Parts, make([][]byte, len(p.config.Parts))
 	i.arm(ctx, true)
 	allocator := experimental.MemoryAllocatorFunc(func(uint64, uint64) experimental.LinearMemory { return i.memory })
 	mod, err := p.runtime.InstantiateModule(experimental.WithMemoryAllocator(&i.ctx, allocator), p.code,
 		wazero.NewModuleConfig().WithName("").WithStartFunctions())
 	if err != nil {
+		i.memory.Free()
 		return nil, i.explain(err)
 	}
 	i.mod = mod
-	if err := i.prepare(p.data, p.config.Entrypoints); err != nil {
+	var ok [2]bool
+	i.fuel, ok[0] = i.mod.ExportedGlobal(exportFuel).(api.MutableGlobal)
+	i.stack, ok[1] = i.mod.ExportedGlobal(exportStack).(api.MutableGlobal)
+	if !ok[0] || !ok[1] {
 		i.close()
-		return nil, i.explain(err)
+		return nil, i.explain(errors.New("the metering is missing"))
 	}
-	i.memory.limit = uint64(len(i.memory.buf)) + uint64(limits.GrowthBytes) //nolint:gosec // G115: positive
 	return i, nil
 }
 
@@ -71,21 +93,15 @@ func (i *Instance) arm(ctx context.Context, loading bool) {
 		// Time bounds loading: what data costs to parse grows with it, and the data has its own limit.
 		d, fuel = i.limits.LoadingBudget, 1<<62
 	}
-	i.memory.denied = false
-	i.budget.arm(ctx, d, fuel)
+	i.memory.refused = false
+	slice := i.budget.arm(ctx, d, fuel)
 	if i.fuel != nil {
-		i.fuel.Set(fuelSlice)
+		i.fuel.Set(uint64(slice))                //nolint:gosec // G115: positive
 		i.stack.Set(uint64(i.limits.StackBytes)) //nolint:gosec // G115: positive
 	}
 }
 
 func (i *Instance) prepare(data []byte, entrypoints []string) error {
-	var ok [2]bool
-	i.fuel, ok[0] = i.mod.ExportedGlobal(exportFuel).(api.MutableGlobal)
-	i.stack, ok[1] = i.mod.ExportedGlobal(exportStack).(api.MutableGlobal)
-	if !ok[0] || !ok[1] {
-		return errors.New("the metering is missing")
-	}
 	if err := i.checkABI(); err != nil {
 		return err
 	}
@@ -97,6 +113,9 @@ func (i *Instance) prepare(data []byte, entrypoints []string) error {
 	}
 	if err := i.parseData(data); err != nil {
 		return err
+	}
+	if places := i.parts.places; len(places) > 0 {
+		return i.prepareParts(places)
 	}
 	i.eval = i.mod.ExportedFunction("opa_eval")
 	return i.expect("opa_eval", i.eval, 7, 1)
@@ -162,14 +181,8 @@ func (i *Instance) namedNumbers(function string) (map[string]uint32, error) {
 }
 
 func (i *Instance) parseData(data []byte) error {
-	at, err := i.call("opa_malloc", uint32(len(data))) //nolint:gosec // G115: the bundle bounds it
-	if err != nil {
-		return err
-	}
-	if !i.mod.Memory().Write(at, data) {
-		return errors.New("opa_malloc returned an address outside the memory")
-	}
-	if i.data, err = i.call("opa_json_parse", at, uint32(len(data))); err != nil { //nolint:gosec // G115
+	var err error
+	if i.data, err = i.parseForGood(data); err != nil {
 		return err
 	}
 	if i.data == 0 {
@@ -177,6 +190,18 @@ func (i *Instance) parseData(data []byte) error {
 	}
 	i.heap, err = i.call("opa_heap_ptr_get")
 	return err
+}
+
+// parseForGood has the guest parse a text that it keeps, and returns the address of the value, 0 when it is no JSON.
+func (i *Instance) parseForGood(text []byte) (uint32, error) {
+	at, err := i.call("opa_malloc", uint32(len(text))) //nolint:gosec // G115: the bundle bounds it
+	if err != nil {
+		return 0, err
+	}
+	if !i.mod.Memory().Write(at, text) {
+		return 0, errors.New("opa_malloc returned an address outside the memory")
+	}
+	return i.call("opa_json_parse", at, uint32(len(text))) //nolint:gosec // G115: the same
 }
 
 // call runs an exported function on i32 values. Only preparation uses it: evaluation keeps its handle.
@@ -209,44 +234,82 @@ func (i *Instance) expect(name string, fn api.Function, params, results int) err
 	return nil
 }
 
-// Evaluate runs an entrypoint on Input and returns what OPA calls the result set, as JSON. It lies in guest memory: it must
-// be used up before the next call. After an error the instance is of no more use: release it as bad. Limits.Deadline
-// bounds the evaluation. The error matches ErrLimit, ErrEvaluation or the context's.
+// Evaluate runs an entrypoint on Input and Parts and returns what OPA calls the result set, as JSON. It lies in guest
+// memory: it must be used up before the next call. After an error the instance is of no more use: release it as bad.
+// Limits.Deadline bounds the evaluation. The error matches ErrLimit, ErrEvaluation or the context's.
 func (i *Instance) Evaluate(ctx context.Context, entrypoint string) ([]byte, error) {
-	at, ok := i.entrypoints[entrypoint]
+	number, ok := i.entrypoints[entrypoint]
 	if !ok {
 		return nil, fmt.Errorf("%w: entrypoint %q is missing", ErrEvaluation, entrypoint)
 	}
-	if len(i.Input) > i.limits.InputBytes {
-		return nil, fmt.Errorf("%w: the input has %d bytes, at most %d are allowed", ErrLimit, len(i.Input), i.limits.InputBytes)
+	if n := i.InputBytes(); n > i.limits.InputBytes {
+		return nil, fmt.Errorf("%w: the input has %d bytes, at most %d are allowed", ErrLimit, n, i.limits.InputBytes)
 	}
 	i.arm(ctx, false)
-	n := uint32(len(i.Input)) //nolint:gosec // G115: at most Limits.InputBytes
-	mem := i.mod.Memory()
-	if end, size := uint64(i.heap)+uint64(n), uint64(mem.Size()); end > size {
-		pages := uint32((end - size + pageBytes - 1) / pageBytes) //nolint:gosec // G115: both are below 2^32
-		if _, ok := mem.Grow(pages); !ok {
-			return nil, i.explain(errors.New("no memory for the input"))
-		}
+	evaluate := i.evaluateWhole
+	if len(i.parts.paths) > 0 {
+		evaluate = i.evaluateParts
 	}
-	if !mem.Write(i.heap, i.Input) {
-		return nil, i.explain(errors.New("the heap lies outside the memory"))
-	}
-	// opa_eval(reserved, entrypoint, data, input, input length, heap, format) returns the address of a string.
-	i.args = [7]uint64{
-		0, uint64(at), uint64(i.data), uint64(i.heap), uint64(n), uint64(i.heap + n), formatJSON,
-	}
-	if err := i.eval.CallWithStack(&i.ctx, i.args[:]); err != nil {
+	at, err := evaluate(number)
+	if err != nil {
 		return nil, i.explain(err)
 	}
-	if i.budget.stop != nil {
-		return nil, i.explain(nil)
-	}
-	raw, err := i.result(uint32(i.args[0])) //nolint:gosec // G115: an i32
+	raw, err := i.result(at)
 	if err != nil {
 		return nil, i.explain(err)
 	}
 	return raw, nil
+}
+
+// InputBytes is the size of Input and Parts, which Limits.InputBytes bounds.
+func (i *Instance) InputBytes() int {
+	n := len(i.Input)
+	for _, part := range i.Parts {
+		n += len(part)
+	}
+	return n
+}
+
+// evaluateWhole has opa_eval(reserved, entrypoint, data, input, input length, heap, format) do everything. It returns the
+// address of the result's text.
+func (i *Instance) evaluateWhole(entrypoint uint32) (uint32, error) {
+	if err := i.place(i.heap, i.Input); err != nil {
+		return 0, err
+	}
+	n := uint32(len(i.Input)) //nolint:gosec // G115: at most Limits.InputBytes
+	return i.step(i.eval, 0, entrypoint, i.data, i.heap, n, i.heap+n, formatJSON)
+}
+
+// place writes text into the guest's memory, which grows when it has to.
+func (i *Instance) place(at uint32, text []byte) error {
+	mem := i.mod.Memory()
+	if end, size := uint64(at)+uint64(len(text)), uint64(mem.Size()); end > size {
+		pages := uint32((end - size + pageBytes - 1) / pageBytes) //nolint:gosec // G115: both are below 2^32
+		if _, ok := mem.Grow(pages); !ok {
+			return errors.New("no memory for the input")
+		}
+	}
+	if !mem.Write(at, text) {
+		return errors.New("the heap lies outside the memory")
+	}
+	return nil
+}
+
+// step calls a function of the guest by its handle. All take and give i32 values.
+func (i *Instance) step(fn api.Function, args ...uint32) (uint32, error) {
+	i.args[0] = 0
+	for k, a := range args {
+		i.args[k] = uint64(a)
+	}
+	if err := fn.CallWithStack(&i.ctx, i.args[:max(1, len(args))]); err != nil {
+		return 0, err
+	}
+	return uint32(i.args[0]), i.budget.stop //nolint:gosec // G115: an i32
+}
+
+// Used is the fuel that the last evaluation took, about one unit an instruction.
+func (i *Instance) Used() int64 {
+	return i.limits.Fuel - i.budget.fuel - int64(i.fuel.Get()) //nolint:gosec // G115: the global is a signed number
 }
 
 // result is the NUL-terminated string at an address, bounded.
@@ -267,11 +330,11 @@ func (i *Instance) result(at uint32) ([]byte, error) {
 // of the guest's choosing, so only its first line is kept.
 func (i *Instance) explain(err error) error {
 	switch {
-	case i.memory.denied:
+	case i.memory.refused:
 		return fmt.Errorf("%w: the memory is used up", ErrLimit)
 	case i.budget.stop != nil:
 		return i.budget.stop
-	case i.stack != nil && int32(i.stack.Get()) < 0: //nolint:gosec // G115: an i32
+	case i.stack != nil && int64(i.stack.Get()) < 0: //nolint:gosec // G115: the global is a signed number
 		return fmt.Errorf("%w: the call stack is used up", ErrLimit)
 	case errors.Is(err, ErrLimit) || errors.Is(err, ErrEvaluation):
 		return err

@@ -56,3 +56,6 @@ func (l Limits) Resolve() (Limits, error) {
 func (l Limits) maxPages() uint32 {
 	return uint32((l.DataBytes + l.GrowthBytes + pageBytes - 1) / pageBytes) //nolint:gosec // G115: at most 20,480
 }
+
+// startPages is what an instance may begin with: with less than one whole page in DataBytes, none.
+func (l Limits) startPages() uint32 { return uint32(l.DataBytes / pageBytes) } //nolint:gosec // G115: at most 16,384

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
 )
 
 // Errors of a [Program], for errors.Is.
@@ -22,6 +24,7 @@ type Config struct {
 	Limits      Limits   // resolved
 	Interpreter bool     // do not compile to machine code, even where that is possible
 	Entrypoints []string // that the module must have
+	Parts       []string // members of the input that come apart, each as a JSON array of names; see parts.go
 }
 
 // Program is a module that is ready to be asked, with its data and a fixed number of places for instances. It is safe
@@ -92,6 +95,7 @@ func (p *Program) compile(ctx context.Context, metered []byte) error {
 	if err != nil {
 		return err
 	}
+	ctx = experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0))
 	if p.code, err = p.runtime.CompileModule(ctx, metered); err != nil {
 		return fmt.Errorf("%w: after metering: %.300q", ErrModule, err.Error())
 	}

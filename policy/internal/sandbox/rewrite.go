@@ -61,6 +61,10 @@ type rewriter struct {
 	merges  int64  // locals times blocks, of all functions
 	slots   int64  // locals of all functions
 	plain   []byte // the guest as it came, without custom sections
+
+	imported []string   // names of imported functions
+	calls    [][]uint32 // by function: the functions that it calls directly
+	indirect int        // calls through the table
 }
 
 type funcType struct {
@@ -128,14 +132,13 @@ func (r *rewriter) missing(last, next sectionID) error {
 	if next == secMemory {
 		return fmt.Errorf("%w: defines a memory of its own", errWasm)
 	}
-	maxPages := r.limits.maxPages()
-	if r.minMem == 0 || r.minMem > maxPages {
-		return fmt.Errorf("%w: wants %d pages of memory at the start, between 1 and %d are allowed", errWasm, r.minMem, maxPages)
+	if most := r.limits.startPages(); r.minMem == 0 || r.minMem > most {
+		return fmt.Errorf("%w: wants %d pages of memory at the start, between 1 and %d are allowed", errWasm, r.minMem, most)
 	}
 	b := appendU32(nil, 1)
 	b = append(b, 1) // with a maximum
 	b = appendU32(b, r.minMem)
-	b = appendU32(b, maxPages)
+	b = appendU32(b, r.limits.maxPages())
 	r.emit(secMemory, b)
 	return nil
 }
@@ -290,6 +293,7 @@ func (r *rewriter) importFunc(out []byte, name string, typ uint32) ([]byte, erro
 		return nil, fmt.Errorf("%w: import %q.%q has the wrong type", errWasm, envModule, name)
 	}
 	r.imports++
+	r.imported = append(r.imported, name)
 	return appendU32(append(appendName(appendName(out, envModule), name), kindFunc), typ), nil
 }
 
@@ -338,10 +342,11 @@ func (r *rewriter) globalSection(c *cursor) ([]byte, error) {
 	}
 	r.globals = n
 	b := append(appendU32(nil, n+2), c.take(uint32(len(c.b)-c.i))...) //nolint:gosec // G115: bounded by Limits.ModuleBytes
-	b = append(b, typeI64, 1, opI64Const)
-	b = append(appendS64(b, fuelSlice), opEnd)
-	b = append(b, typeI32, 1, opI32Const)
-	return append(appendS64(b, r.limits.StackBytes), opEnd), nil
+	for _, start := range []int64{fuelSlice, r.limits.StackBytes} {
+		b = append(b, typeI64, 1, opI64Const)
+		b = append(appendS64(b, start), opEnd)
+	}
+	return b, nil
 }
 
 func (r *rewriter) exportSection(c *cursor) ([]byte, error) {
