@@ -43,7 +43,7 @@ type Instance struct {
 
 	// What the next evaluation is asked about: JSON, written by the host and by nobody else.
 	Input []byte
-	Parts [][]byte // members that Input does not have, by their places in Config.Parts; empty ones are not there
+	Parts [][]byte // members that Input does not have, by Config.Parts; empty ones are not there. Nil where the guest takes none
 }
 
 // newInstance instantiates the guest and parses data into it.
@@ -65,7 +65,7 @@ func newInstance(ctx context.Context, p *Program) (*Instance, error) {
 func instantiate(ctx context.Context, p *Program) (*Instance, error) {
 	i := &Instance{limits: p.config.Limits, memory: newGuestMemory(p.config.Limits)}
 	i.ctx = guestContext{inst: i}
-	i.parts.places, i.Parts = p.config.Parts, make([][]byte, len(p.config.Parts))
+	i.parts.places = p.config.Parts
 	i.arm(ctx, true)
 	allocator := experimental.MemoryAllocatorFunc(func(uint64, uint64) experimental.LinearMemory { return i.memory })
 	mod, err := p.runtime.InstantiateModule(experimental.WithMemoryAllocator(&i.ctx, allocator), p.code,
@@ -114,7 +114,8 @@ func (i *Instance) prepare(data []byte, entrypoints []string) error {
 	if err := i.parseData(data); err != nil {
 		return err
 	}
-	if places := i.parts.places; len(places) > 0 {
+	if places := i.parts.places; len(places) > 0 && i.takesParts() {
+		i.Parts = make([][]byte, len(places))
 		return i.prepareParts(places)
 	}
 	i.eval = i.mod.ExportedFunction("opa_eval")
@@ -344,6 +345,14 @@ func (i *Instance) explain(err error) error {
 		return fmt.Errorf("%w: the call stack is used up", ErrLimit)
 	}
 	return fmt.Errorf("%w: %.200q", ErrEvaluation, first)
+}
+
+// clear takes away what was asked, and leaves the room for it.
+func (i *Instance) clear() {
+	i.Input = i.Input[:0]
+	for k := range i.Parts {
+		i.Parts[k] = i.Parts[k][:0]
+	}
 }
 
 func (i *Instance) close() {

@@ -33,6 +33,11 @@ type parts struct {
 	setHeap, getHeap, parse, hang, setEntrypoint, setInput, run, result, dump api.Function
 }
 
+// takesParts reports whether the guest has what parts take: all that OPA compiles do.
+func (i *Instance) takesParts() bool {
+	return i.mod.ExportedFunction("eval") != nil && i.mod.ExportedFunction("opa_value_add_path") != nil
+}
+
 // prepareParts looks up the functions and makes what every evaluation has in common.
 func (i *Instance) prepareParts(places []string) error {
 	p := &i.parts

@@ -134,7 +134,9 @@ func (p *Program) Acquire(ctx context.Context) (*Instance, error) {
 // Release gives an instance back. One that did anything but what it should is thrown away: a new one costs little, and
 // what is in its memory cannot be known.
 func (p *Program) Release(inst *Instance, good bool) {
-	if !good {
+	if good {
+		inst.clear()
+	} else {
 		inst.close()
 		inst = nil
 	}
