@@ -26,6 +26,15 @@ func run(args []string, stdout, stderr io.Writer) int {
 	say := func(format string, args ...any) {
 		_, _ = fmt.Fprintf(stderr, "bench: "+format+"\n", args...) // there is nowhere else to say it
 	}
+	if len(args) > 0 && args[0] == memoryChild {
+		mib, err := child(args[1:])
+		if err != nil {
+			say("%v", err)
+			return 2
+		}
+		_, _ = fmt.Fprintln(stdout, mib)
+		return 0
+	}
 	only := regexp.MustCompile("")
 	if len(args) > 0 {
 		var err error
@@ -35,7 +44,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 	}
 	measured, missed := 0, 0
-	for _, r := range secretRatios() {
+	for _, r := range append(secretRatios(), policyRatios()...) {
 		if !only.MatchString(r.name) {
 			continue
 		}

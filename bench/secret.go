@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/awnumar/memguard"
@@ -82,7 +80,7 @@ func lifecycle() (float64, error) {
 
 // lockedMiB: what the kernel counts as locked for 10,000 secrets of 64 bytes, guard pages included.
 func lockedMiB() (_ float64, err error) {
-	before, err := lockedKiB()
+	before, err := statusKiB("VmLck:")
 	if err != nil {
 		return 0, err
 	}
@@ -93,25 +91,11 @@ func lockedMiB() (_ float64, err error) {
 		}
 		defer func() { err = errors.Join(err, s.Close()) }()
 	}
-	after, err := lockedKiB()
+	after, err := statusKiB("VmLck:")
 	if err == nil && after-before < 10_000*len(token)/1024 {
 		err = fmt.Errorf("%d KiB locked, which is less than the secrets", after-before)
 	}
 	return float64(after-before) / 1024, err
-}
-
-func lockedKiB() (int, error) {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0, err
-	}
-	_, rest, found := bytes.Cut(status, []byte("VmLck:"))
-	if !found {
-		return 0, errors.New("/proc/self/status has no VmLck")
-	}
-	var n int
-	_, err = fmt.Sscanf(string(rest), "%d kB", &n)
-	return n, err
 }
 
 // verify: Verify of 64 bytes against one HMAC-SHA256 of 64 bytes by the standard library.

@@ -100,7 +100,7 @@ func (a *attempt) ask(ctx context.Context) error {
 		return a.fail(StageAsk, fmt.Errorf("%w: %w", ErrPolicyUnavailable, err))
 	}
 	if !d.Allowed() {
-		a.decision.Reasons = []policy.Reason{{Code: "no_grant", Severity: policy.SeverityError}}
+		a.decision = policy.Denial([]policy.Reason{{Code: "no_grant", Severity: policy.SeverityError}})
 		return a.refuse(StageAsk, []string{"no_grant"})
 	}
 	return nil

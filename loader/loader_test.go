@@ -505,8 +505,8 @@ func TestPreflight(t *testing.T) {
 	if d.Allowed() || !errors.Is(err, loader.ErrPermissionsTooOpen) {
 		t.Errorf("allowed %v, error %v", d.Allowed(), err)
 	}
-	if len(d.Reasons) == 0 || !strings.Contains(d.Reasons[0].Fix, "chmod 0600") {
-		t.Errorf("no fix: %+v", d.Reasons)
+	if len(d.Reasons()) == 0 || !strings.Contains(d.Reasons()[0].Fix, "chmod 0600") {
+		t.Errorf("no fix: %+v", d.Reasons())
 	}
 }
 

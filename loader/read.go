@@ -25,7 +25,7 @@ func (a *attempt) limits() (most, least int64) {
 	if a.req.Action == policy.LoadKey {
 		most = maxKeyBytes
 	}
-	o := a.decision.Obligations
+	o := a.decision.Obligations()
 	if o.MaxBytes > 0 {
 		most = min(most, o.MaxBytes)
 	}
@@ -58,7 +58,7 @@ func (a *attempt) read() (*secret.Secret, error) {
 		}
 		return n, nil
 	})
-	demanded := a.decision.Obligations.MinMemory
+	demanded := a.decision.Obligations().MinMemory
 	switch {
 	case err == nil && protects(s.Level(), demanded):
 		return s, nil
@@ -72,7 +72,7 @@ func (a *attempt) read() (*secret.Secret, error) {
 
 // memory is what every buffer that the content comes into must have.
 func (a *attempt) memory() secret.Options {
-	return secret.Options{RequireLocked: a.l.config.RequireLocked || !protects(secret.LevelHeap, a.decision.Obligations.MinMemory)}
+	return secret.Options{RequireLocked: a.l.config.RequireLocked || !protects(secret.LevelHeap, a.decision.Obligations().MinMemory)}
 }
 
 func (a *attempt) fill(buf []byte) (int, error) {

@@ -99,7 +99,7 @@ func mixed(d policy.Decision, least int64) string {
 		return "no bundle"
 	case n < least:
 		return fmt.Sprintf("a bundle older than %d", least)
-	case len(d.Grants) > 0 && d.Grants[0] != by.Revision:
+	case len(d.Grants()) > 0 && d.Grants()[0] != by.Revision:
 		return "another's grant"
 	}
 	return ""
@@ -166,7 +166,7 @@ func TestRealPoliciesUnderLoad(t *testing.T) {
 				}
 				r.Resource.File.Size++
 				d, err := e.Decide(context.Background(), r)
-				if err != nil || !d.Allowed() || len(d.Grants) != 1 || d.Grants[0] != fmt.Sprintf("queen-%d", d.Info().Signed.Revision) {
+				if err != nil || !d.Allowed() || len(d.Grants()) != 1 || d.Grants()[0] != fmt.Sprintf("queen-%d", d.Info().Signed.Revision) {
 					t.Errorf("POL-5009: %v, %+v by %+v", err, d, d.Info())
 					return
 				}

@@ -1,15 +1,28 @@
 package policy
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"slices"
+)
 
-// Decision is the verdict of a policy. The zero Decision denies, and only an [Engine] can make one that allows.
+// Decision is the verdict of a policy. The zero Decision denies, and only an [Engine] can make one that allows. It is a
+// value that nobody can change, so that an engine may hand the same one to many callers, and safe for concurrent use.
 type Decision struct {
 	allow       bool
-	Reasons     []Reason
-	Obligations Obligations
-	Grants      []string // ids of the grants that matched, in the policy's order
+	obligations Obligations
+	said        *said // nil is nothing
+	by          *Info // nil is nobody
+}
 
-	by *Info
+// said is what goes with a verdict. It is shared, and never changed once it belongs to a Decision.
+type said struct {
+	reasons []Reason
+	grants  []string
+}
+
+// Denial is a decision that refuses, for whoever stands before a policy or in for one.
+func Denial(reasons []Reason, grants ...string) Decision {
+	return Decision{said: &said{slices.Clone(reasons), slices.Clone(grants)}}
 }
 
 // Allowed reports whether the policy said a clear yes.
@@ -23,11 +36,32 @@ func (d Decision) Info() Info {
 	return *d.by
 }
 
+// Obligations are the conditions of an allow.
+func (d Decision) Obligations() Obligations { return d.obligations }
+
+// Reasons is a copy of what the policy had to say, in its order; nil is nothing.
+func (d Decision) Reasons() []Reason {
+	if d.said == nil {
+		return nil
+	}
+	return slices.Clone(d.said.reasons)
+}
+
+// Grants is a copy of the ids of the grants that matched, in the policy's order; nil is none.
+func (d Decision) Grants() []string {
+	if d.said == nil {
+		return nil
+	}
+	return slices.Clone(d.said.grants)
+}
+
 // Codes lists the codes of the reasons, in order.
 func (d Decision) Codes() []string {
-	codes := make([]string, len(d.Reasons))
-	for i, r := range d.Reasons {
-		codes[i] = r.Code
+	codes := []string{}
+	if d.said != nil {
+		for _, r := range d.said.reasons {
+			codes = append(codes, r.Code)
+		}
 	}
 	return codes
 }
@@ -60,15 +94,17 @@ type Obligations struct {
 
 // MarshalJSON gives the shape of the policy's result.
 func (d Decision) MarshalJSON() ([]byte, error) {
-	reasons := make([]map[string]string, len(d.Reasons))
-	for i, r := range d.Reasons {
-		reasons[i] = map[string]string{"code": r.Code, "message": r.Message, "severity": string(r.Severity), "fix": r.Fix}
+	reasons := []map[string]string{}
+	for _, r := range d.Reasons() {
+		reasons = append(reasons, map[string]string{
+			"code": r.Code, "message": r.Message, "severity": string(r.Severity), "fix": r.Fix,
+		})
 	}
 	return json.Marshal(map[string]any{
-		"allow": d.allow, "reasons": reasons, "grants": append([]string{}, d.Grants...),
+		"allow": d.allow, "reasons": reasons, "grants": append([]string{}, d.Grants()...),
 		"obligations": map[string]any{
-			"max_bytes": d.Obligations.MaxBytes, "min_length": d.Obligations.MinLength,
-			"min_memory": d.Obligations.MinMemory,
+			"max_bytes": d.obligations.MaxBytes, "min_length": d.obligations.MinLength,
+			"min_memory": d.obligations.MinMemory,
 		},
 	})
 }

@@ -49,6 +49,13 @@ type Options struct {
 	// times slower, which suits a command that makes a few decisions. It is what happens anyway where the process may
 	// not have executable memory, as under systemd's MemoryDenyWriteExecute=.
 	Interpreter bool
+
+	// MemoBytes bounds the memory for verdicts that are remembered: a request that was judged before gets the same verdict
+	// without another evaluation, since a verdict depends on request and policy alone. Default 1 MiB, at most 64 MiB.
+	// Every activation has a memory of its own, and errors are never remembered.
+	MemoBytes int
+
+	NoMemo bool // evaluate every request, however often it comes
 }
 
 // Info describes what an engine runs.
@@ -78,6 +85,24 @@ type activation struct {
 	info       Info
 	proof      *proof // nil for a bundle that nobody signed
 	inputBytes int    // the limit
+	memo       *memo  // by request; nil remembers nothing
+	read       *memo  // by the guest's answer: parsed before
+	noGrant    *said  // why a reference may not be asked for
+}
+
+// question is what an engine is asked, which is an entrypoint of its policy.
+type question byte
+
+const (
+	judgeFacts question = iota + 1
+	askReference
+)
+
+func (q question) entrypoint() string {
+	if q == judgeFacts {
+		return EntrypointDecision
+	}
+	return EntrypointMayAsk
 }
 
 //go:embed default.tar.gz
@@ -129,23 +154,40 @@ func open(ctx context.Context, b *Bundle, opts Options) (*activation, error) {
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
+	memo, err := opts.memo()
+	if err != nil {
+		return nil, err
+	}
 	program, err := sandbox.Open(ctx, b.Wasm, b.data(), sandbox.Config{
-		Limits: limits, Interpreter: opts.Interpreter, Entrypoints: []string{EntrypointDecision, EntrypointMayAsk},
-		Builtins: builtins.All(),
+		Limits: limits, Interpreter: opts.Interpreter, Parts: inputParts(), Builtins: builtins.All(),
+		Entrypoints: []string{EntrypointDecision, EntrypointMayAsk},
 	})
-	switch {
-	case errors.Is(err, sandbox.ErrModule):
-		return nil, fmt.Errorf("%w: %s: %w", ErrBundle, wasmFile, err)
-	case err != nil:
-		return nil, fmt.Errorf("%s: %w", wasmFile, err)
+	if err != nil {
+		return nil, moduleError(err)
 	}
 	info := Info{Engine: program.Engine(), Revision: b.Manifest.Revision, Digest: digest(b), Signed: b.Statement()}
-	a := &activation{program, info, b.proof, limits.InputBytes}
+	a := &activation{
+		program: program, info: info, proof: b.proof, inputBytes: limits.InputBytes, memo: memo, read: newMemo(readBytes),
+		noGrant: &said{reasons: []Reason{{Code: "no_grant", Severity: SeverityError}}},
+	}
 	if err := errors.Join(a.smoke(ctx), a.runSmoke(ctx, b)); err != nil {
 		program.Close()
 		return nil, err
 	}
 	return a, nil
+}
+
+// memo is what the options say about remembering; nil is nothing.
+func (o Options) memo() (*memo, error) {
+	switch {
+	case o.MemoBytes < 0 || o.MemoBytes > maxMemoBytes:
+		return nil, fmt.Errorf("policy: Options.MemoBytes is %d, allowed are 1 to %d", o.MemoBytes, maxMemoBytes)
+	case o.NoMemo:
+		return nil, nil //nolint:nilnil // remembers nothing
+	case o.MemoBytes == 0:
+		return newMemo(defaultMemoBytes), nil
+	}
+	return newMemo(o.MemoBytes), nil
 }
 
 func digest(b *Bundle) string {
@@ -158,16 +200,14 @@ func digest(b *Bundle) string {
 
 // smoke asks a new policy what every sane one refuses.
 func (a *activation) smoke(ctx context.Context) error {
-	d, err := a.decide(ctx, smokeRequest())
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrSmoke, err)
-	}
-	may, err := a.mayAsk(ctx, smokeRequest())
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrSmoke, err)
-	}
-	if d.Allowed() || may {
-		return fmt.Errorf("%w: it lets a service without a name read a file without a name", ErrSmoke)
+	for _, q := range []question{judgeFacts, askReference} {
+		d, _, err := a.evaluate(ctx, q, smokeRequest())
+		switch {
+		case err != nil:
+			return fmt.Errorf("%w: %w", ErrSmoke, err)
+		case d.Allowed():
+			return fmt.Errorf("%w: it lets a service without a name read a file without a name", ErrSmoke)
+		}
 	}
 	return nil
 }
@@ -184,22 +224,15 @@ func smokeRequest() *Request {
 
 // Decide judges a request on all its facts. The Decision denies whenever the error is not nil, and says by which bundle
 // it was made. The error matches ErrRequest, ErrEvaluation, ErrLimit, ErrExpired, ErrClosed or the context's.
-// Limits.Deadline bounds the evaluation, ctx also the wait for a free instance.
+// Limits.Deadline bounds the evaluation, ctx also the wait for a free instance. Nothing may change the request meanwhile.
 func (e *Engine) Decide(ctx context.Context, r *Request) (Decision, error) {
-	return e.put(ctx, r, (*activation).decide)
+	return e.put(ctx, judgeFacts, r)
 }
 
 // Ask tells from subject, action and the syntactic reference alone whether a request for it makes sense, before anything
 // is looked at. The Decision allows, or has the one reason no_grant. Everything else is as with Decide.
 func (e *Engine) Ask(ctx context.Context, r *Request) (Decision, error) {
-	return e.put(ctx, r, func(a *activation, ctx context.Context, r *Request) (Decision, error) {
-		may, err := a.mayAsk(ctx, r)
-		d := Decision{allow: may && err == nil}
-		if err == nil && !may {
-			d.Reasons = []Reason{{Code: "no_grant", Severity: SeverityError}}
-		}
-		return d, err
-	})
+	return e.put(ctx, askReference, r)
 }
 
 // MayAsk is Ask, for a caller that needs no more than the answer. Whenever the error is not nil, it is no.
@@ -209,18 +242,20 @@ func (e *Engine) MayAsk(ctx context.Context, r *Request) (bool, error) {
 }
 
 // put asks the policy in force. When another one takes its place before the question was put, that one is asked.
-func (e *Engine) put(ctx context.Context, r *Request,
-	ask func(*activation, context.Context, *Request) (Decision, error),
-) (Decision, error) {
+func (e *Engine) put(ctx context.Context, q question, r *Request) (Decision, error) {
 	for {
 		a := e.active.Load()
 		if a == nil {
 			return Decision{}, ErrClosed
 		}
-		if err := a.info.Signed.checkExpired(); err != nil { // here, so that what is remembered expires too
+		// Here, so that what is remembered expires too, and nobody who left gets an answer.
+		if err := a.info.Signed.checkExpired(); err != nil {
 			return Decision{by: &a.info}, err
 		}
-		d, err := ask(a, ctx, r)
+		if err := ctx.Err(); err != nil {
+			return Decision{by: &a.info}, err
+		}
+		d, err := a.answer(ctx, q, r)
 		if errors.Is(err, ErrClosed) {
 			continue // it is closed only after it was replaced
 		}
@@ -237,52 +272,79 @@ func (e *Engine) Info() Info {
 	return Info{}
 }
 
-func (a *activation) decide(ctx context.Context, r *Request) (Decision, error) {
-	var d Decision
-	err := a.evaluate(ctx, EntrypointDecision, r, appendDecisionInput, func(raw []byte) (err error) {
-		d, err = parseDecision(raw)
-		return err
-	})
+// answer remembers what was asked before.
+func (a *activation) answer(ctx context.Context, q question, r *Request) (Decision, error) {
+	if a.memo == nil {
+		d, _, err := a.evaluate(ctx, q, r)
+		return d, err
+	}
+	var room [keyBytes]byte
+	key := appendKey(room[:0], q, r)
+	if d, ok := a.memo.get(key); ok {
+		return d, nil
+	}
+	d, _, err := a.evaluate(ctx, q, r)
+	if err == nil {
+		a.memo.put(key, d)
+	}
 	return d, err
 }
 
-func (a *activation) mayAsk(ctx context.Context, r *Request) (bool, error) {
-	var may bool
-	err := a.evaluate(ctx, EntrypointMayAsk, r, appendAskInput, func(raw []byte) (err error) {
-		may, err = parseBool(raw)
-		return err
-	})
-	return may, err
-}
-
-// evaluate borrows an instance for one evaluation and gives it back only when everything went well.
-func (a *activation) evaluate(ctx context.Context, entrypoint string, r *Request,
-	encode func([]byte, *Request) ([]byte, error), read func([]byte) error,
-) error {
+// evaluate has an instance answer, and gives it back only when everything went well. It also returns the fuel that it took.
+func (a *activation) evaluate(ctx context.Context, q question, r *Request) (Decision, int64, error) {
 	if err := r.validate(); err != nil {
-		return err
+		return Decision{}, 0, err
 	}
 	inst, err := a.program.Acquire(ctx)
 	if errors.Is(err, sandbox.ErrClosed) {
-		return ErrClosed
+		return Decision{}, 0, ErrClosed
 	}
 	if err != nil {
-		return err
+		return Decision{}, 0, err
 	}
-	inst.Input, err = encode(inst.Input[:0], r)
-	if n := len(inst.Input); err == nil && n > a.inputBytes {
-		err = fmt.Errorf("%w: %w: the request has %d bytes, at most %d are allowed", ErrRequest, ErrLimit, n, a.inputBytes)
-	}
-	if err != nil {
+	if err := a.encode(inst, q, r); err != nil {
 		a.program.Release(inst, true) // the guest has not run
-		return err
+		return Decision{}, 0, err
 	}
-	raw, err := inst.Evaluate(ctx, entrypoint)
+	var d Decision
+	raw, err := inst.Evaluate(ctx, q.entrypoint())
 	if err == nil {
-		if err = read(raw); err != nil {
-			err = fmt.Errorf("%w: %s: %w", ErrEvaluation, entrypoint, err)
+		if d, err = a.parse(q, raw); err != nil {
+			err = fmt.Errorf("%w: %s: %w", ErrEvaluation, q.entrypoint(), err)
 		}
 	}
+	fuel := inst.Used()
 	a.program.Release(inst, err == nil)
-	return err
+	return d, fuel, err
+}
+
+// encode writes the request where the guest will be asked about it.
+func (a *activation) encode(inst *sandbox.Instance, q question, r *Request) (err error) {
+	if inst.Input, err = appendInput(inst.Input[:0], inst.Parts, q, r); err != nil {
+		return err
+	}
+	if n := inst.InputBytes(); n > a.inputBytes {
+		return fmt.Errorf("%w: %w: the request has %d bytes, at most %d are allowed", ErrRequest, ErrLimit, n, a.inputBytes)
+	}
+	return nil
+}
+
+// parse reads the answer to a question. Decisions are few and come again, so each is parsed once: which also means that
+// reading one allocates nothing.
+func (a *activation) parse(q question, raw []byte) (Decision, error) {
+	if q == askReference {
+		may, err := parseBool(raw)
+		if err != nil || may {
+			return Decision{allow: may}, err
+		}
+		return Decision{said: a.noGrant}, nil
+	}
+	if d, ok := a.read.get(raw); ok {
+		return d, nil
+	}
+	d, err := parseDecision(raw)
+	if err == nil {
+		a.read.put(raw, d)
+	}
+	return d, err
 }

@@ -191,3 +191,31 @@ func BenchmarkDefault(b *testing.B) {
 		e.Close()
 	}
 }
+
+func BenchmarkEvaluate(b *testing.B) {
+	bundle, err := policy.DefaultBundle([]byte(grants))
+	if err != nil {
+		b.Fatal(err)
+	}
+	e, err := policy.Open(b.Context(), bundle, policy.Options{NoMemo: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer e.Close()
+	r := goodRequest()
+	b.ReportAllocs()
+	b.Run("decide", func(b *testing.B) {
+		for b.Loop() {
+			if d, err := e.Decide(context.Background(), r); err != nil || !d.Allowed() {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("may ask", func(b *testing.B) {
+		for b.Loop() {
+			if may, err := e.MayAsk(context.Background(), r); err != nil || !may {
+				b.Fatal(err)
+			}
+		}
+	})
+}

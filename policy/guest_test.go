@@ -99,7 +99,7 @@ func TestTinyPolicy(t *testing.T) { // what other tests rely on
 			t.Fatal(err)
 		}
 		d, err := e.Decide(t.Context(), longRequest())
-		if err != nil || !d.Allowed() || d.Grants[0] != "g-1" {
+		if err != nil || !d.Allowed() || d.Grants()[0] != "g-1" {
 			t.Errorf("%+v %v", d, err)
 		}
 		if d, err := e.Decide(t.Context(), goodRequest()); err != nil || d.Allowed() {

@@ -41,47 +41,124 @@ type encoder struct {
 	bad bool
 }
 
-// appendDecisionInput writes the input of the decision entrypoint: every field, whatever its value.
-func appendDecisionInput(b []byte, r *Request) ([]byte, error) {
-	e := encoder{b: b}
-	e.head(r)
-	s := &r.Resource
-	e.raw(`,"resource":{"source":`).str(string(s.Source))
-	e.raw(`,"path":`).str(s.Path)
-	e.raw(`,"resolved":`).str(s.Resolved)
-	e.raw(`,"ancestors":[`)
-	for i, a := range s.Above {
-		e.comma(i).str(a)
+// The parts of an input that are often the same from one request to the next, so that a guest reads them once: their
+// places, as sandbox.Config.Parts wants them, in the order in which appendInput writes them.
+func inputParts() []string {
+	return []string{
+		`["subject"]`, `["context"]`, `["resource","origin_file"]`, `["resource","ancestors"]`,
+		`["resource","file","mount"]`, `["resource","file","readers"]`, `["resource","file","writers"]`,
 	}
-	e.raw(`],"name":`).str(s.Name)
+}
+
+// appendInput writes the input for a question, its parts apart: every field, whatever its value. What may be asked has
+// neither context nor facts. A guest that takes no parts gets it whole.
+func appendInput(b []byte, parts [][]byte, q question, r *Request) ([]byte, error) {
+	if len(parts) == 0 {
+		return appendWhole(b, q, r)
+	}
+	for k := range parts {
+		parts[k] = parts[k][:0]
+	}
+	e := encoder{b: b}
+	e.raw(`{"api":"v1","action":`).str(string(r.Action))
+	e.raw(`,"resource":{`).reference(&r.Resource)
+	if q == judgeFacts {
+		e.facts(&r.Resource)
+		e.raw(`,"file":{`).inode(&r.Resource.File)
+		e.raw(`}`)
+	}
+	e.raw(`}}`)
+	bad := e.bad
+	for k := range parts {
+		p := encoder{b: parts[k]}
+		p.part(k, q, r)
+		parts[k] = p.b
+		bad = bad || p.bad
+	}
+	if bad {
+		return e.b, errNotUTF8
+	}
+	return e.b, nil
+}
+
+// part writes one of inputParts.
+func (e *encoder) part(k int, q question, r *Request) {
+	switch {
+	case k == 0:
+		e.subject(&r.Subject)
+	case q != judgeFacts:
+	case k == 1:
+		e.context(&r.Context)
+	case k == 2:
+		e.file(&r.Resource.OriginFile)
+	case k == 3:
+		e.strs(r.Resource.Above)
+	case k == 4:
+		e.mount(&r.Resource.File.Mount)
+	case k == 5:
+		e.principals(&r.Resource.File.Readers)
+	case k == 6:
+		e.principals(&r.Resource.File.Writers)
+	}
+}
+
+var errNotUTF8 = fmt.Errorf("%w: a string is not UTF-8", ErrRequest)
+
+// appendWhole writes the same in one piece.
+func appendWhole(b []byte, q question, r *Request) ([]byte, error) {
+	e := encoder{b: b}
+	e.raw(`{"api":"v1","subject":`).subject(&r.Subject)
+	e.raw(`,"action":`).str(string(r.Action))
+	e.raw(`,"resource":{`).reference(&r.Resource)
+	if q == judgeFacts {
+		e.facts(&r.Resource)
+		e.raw(`,"ancestors":`).strs(r.Resource.Above)
+		e.raw(`,"file":`).file(&r.Resource.File)
+		e.raw(`,"origin_file":`).file(&r.Resource.OriginFile)
+		e.raw(`},"context":`).context(&r.Context)
+		e.raw(`}`)
+	} else {
+		e.raw(`}}`)
+	}
+	if e.bad {
+		return e.b, errNotUTF8
+	}
+	return e.b, nil
+}
+
+// reference writes what a request asks for, and begins the members of its resource.
+func (e *encoder) reference(s *Resource) {
+	e.raw(`"source":`).str(string(s.Source))
+	e.raw(`,"path":`).str(s.Path)
+	e.raw(`,"name":`).str(s.Name)
 	e.raw(`,"purpose":`).str(s.Purpose)
+}
+
+// facts writes what the host says of a resource besides, but for its files and directories.
+func (e *encoder) facts(s *Resource) {
+	e.raw(`,"resolved":`).str(s.Resolved)
 	e.raw(`,"origin":`).str(s.Origin)
 	e.raw(`,"facts":`).str(string(s.Facts))
-	e.raw(`,"file":`).file(&s.File)
-	e.raw(`,"origin_file":`).file(&s.OriginFile)
-	e.raw(`},"context":{"phase":`).str(string(r.Context.Phase))
-	e.raw(`,"host":`).str(r.Context.Host)
-	e.raw(`,"environment":`).str(r.Context.Environment)
-	e.raw(`,"memory":`).str(string(r.Context.Memory))
-	e.raw(`}}`)
-	return e.done()
 }
 
-// appendAskInput writes the input of the may_ask entrypoint: subject, action and the syntactic reference.
-func appendAskInput(b []byte, r *Request) ([]byte, error) {
-	e := encoder{b: b}
-	e.head(r)
-	e.raw(`,"resource":{"source":`).str(string(r.Resource.Source))
-	e.raw(`,"path":`).str(r.Resource.Path)
-	e.raw(`,"name":`).str(r.Resource.Name)
-	e.raw(`,"purpose":`).str(r.Resource.Purpose)
-	e.raw(`}}`)
-	return e.done()
+func (e *encoder) strs(values []string) {
+	e.raw(`[`)
+	for i, s := range values {
+		e.comma(i).str(s)
+	}
+	e.raw(`]`)
 }
 
-func (e *encoder) head(r *Request) {
-	s := &r.Subject
-	e.raw(`{"api":"v1","subject":{"service":`).str(s.Service)
+func (e *encoder) context(c *Context) {
+	e.raw(`{"phase":`).str(string(c.Phase))
+	e.raw(`,"host":`).str(c.Host)
+	e.raw(`,"environment":`).str(c.Environment)
+	e.raw(`,"memory":`).str(string(c.Memory))
+	e.raw(`}`)
+}
+
+func (e *encoder) subject(s *Subject) {
+	e.raw(`{"service":`).str(s.Service)
 	e.raw(`,"container":`).str(s.Container)
 	e.raw(`,"uid":`).num(s.UID)
 	e.raw(`,"gid":`).num(s.GID)
@@ -93,11 +170,20 @@ func (e *encoder) head(r *Request) {
 	e.raw(`,"unit":`).str(s.Attested.Unit)
 	e.raw(`,"exe":`).str(s.Attested.Exe)
 	e.raw(`,"spiffe_id":`).str(s.Attested.SPIFFEID)
-	e.raw(`}},"action":`).str(string(r.Action))
+	e.raw(`}}`)
 }
 
 func (e *encoder) file(f *File) {
-	e.raw(`{"type":`).str(f.Type)
+	e.raw(`{`).inode(f)
+	e.raw(`,"mount":`).mount(&f.Mount)
+	e.raw(`,"readers":`).principals(&f.Readers)
+	e.raw(`,"writers":`).principals(&f.Writers)
+	e.raw(`}`)
+}
+
+// inode writes the members of a file that are no objects.
+func (e *encoder) inode(f *File) {
+	e.raw(`"type":`).str(f.Type)
 	e.raw(`,"mode":`).num(int64(f.Mode))
 	e.raw(`,"mode_octal":"`).octal(f.Mode)
 	e.raw(`","group_bits":`).num(int64(f.Mode >> 3 & 7))
@@ -109,15 +195,16 @@ func (e *encoder) file(f *File) {
 	e.raw(`,"size":`).num(f.Size)
 	e.raw(`,"nlink":`).num(f.NLink)
 	e.raw(`,"filesystem":`).str(f.Filesystem)
-	e.raw(`,"mount":{"read_only":`).bool(f.Mount.ReadOnly)
-	e.raw(`,"nosuid":`).bool(f.Mount.NoSUID)
-	e.raw(`,"nodev":`).bool(f.Mount.NoDev)
-	e.raw(`,"noexec":`).bool(f.Mount.NoExec)
-	e.raw(`},"symlinks":`).num(int64(f.Symlinks))
+	e.raw(`,"symlinks":`).num(int64(f.Symlinks))
 	e.raw(`,"final_symlink":`).bool(f.FinalSymlink)
 	e.raw(`,"acl":`).bool(f.ACL)
-	e.raw(`,"readers":`).principals(&f.Readers)
-	e.raw(`,"writers":`).principals(&f.Writers)
+}
+
+func (e *encoder) mount(m *Mount) {
+	e.raw(`{"read_only":`).bool(m.ReadOnly)
+	e.raw(`,"nosuid":`).bool(m.NoSUID)
+	e.raw(`,"nodev":`).bool(m.NoDev)
+	e.raw(`,"noexec":`).bool(m.NoExec)
 	e.raw(`}`)
 }
 
@@ -178,12 +265,5 @@ func (e *encoder) str(s string) {
 	e.b = append(append(e.b, s[from:]...), '"')
 }
 
-func (e *encoder) done() ([]byte, error) {
-	if e.bad {
-		return e.b, fmt.Errorf("%w: a string is not UTF-8", ErrRequest)
-	}
-	return e.b, nil
-}
-
 // MarshalJSON gives the input that the decision entrypoint sees, which is also what the audit log records.
-func (r *Request) MarshalJSON() ([]byte, error) { return appendDecisionInput(nil, r) }
+func (r *Request) MarshalJSON() ([]byte, error) { return appendWhole(nil, judgeFacts, r) }

@@ -86,7 +86,7 @@ func TestInputIsFaithful(t *testing.T) {
 		r := goodInput()
 		r.Resource.Path, r.Subject.Service = rapid.String().Draw(rt, "path"), rapid.String().Draw(rt, "service")
 		r.Resource.File.Mode = rapid.Uint32Range(0, 0o7777).Draw(rt, "mode")
-		b, err := appendDecisionInput(nil, r)
+		b, err := appendWhole(nil, judgeFacts, r)
 		if err != nil {
 			rt.Fatal(err)
 		}

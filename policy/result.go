@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/bits"
 	"strconv"
 	"unicode/utf8"
 )
@@ -116,7 +117,7 @@ func (p *parser) object(members []string, read func(member int)) {
 		read(m)
 	}
 	if p.err == nil && seen != 1<<len(members)-1 {
-		p.fail("one of the members %q is missing", members)
+		p.fail("the member %q is missing", members[bits.TrailingZeros(^seen)])
 	}
 }
 
@@ -147,7 +148,7 @@ func (p *parser) array(most int, read func()) {
 
 func (p *parser) bool() bool {
 	p.peek()
-	for _, v := range []bool{true, false} {
+	for _, v := range [...]bool{true, false} {
 		if s := strconv.FormatBool(v); len(p.b)-p.i >= len(s) && string(p.b[p.i:p.i+len(s)]) == s {
 			p.i += len(s)
 			return v
@@ -213,19 +214,20 @@ func (p *parser) text(most int) string {
 }
 
 func (p *parser) decision(d *Decision) {
+	d.said = new(said)
 	p.object([]string{"allow", "reasons", "obligations", "grants"}, func(m int) {
 		switch m {
 		case 0:
 			d.allow = p.bool()
 		case 1:
-			p.array(maxReasons, func() { d.Reasons = append(d.Reasons, p.reason()) })
+			p.array(maxReasons, func() { d.said.reasons = append(d.said.reasons, p.reason()) })
 		case 2:
-			p.obligations(&d.Obligations)
+			p.obligations(&d.obligations)
 		case 3:
-			p.array(maxGrants, func() { d.Grants = append(d.Grants, p.text(maxText)) })
+			p.array(maxGrants, func() { d.said.grants = append(d.said.grants, p.text(maxText)) })
 		}
 	})
-	for _, r := range d.Reasons {
+	for _, r := range d.said.reasons {
 		if d.allow && r.Severity == SeverityError {
 			p.fail("allow beside the error %q", r.Code)
 		}

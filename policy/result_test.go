@@ -105,7 +105,7 @@ func TestDecisionJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	again, err := parseDecision([]byte(`[{"result":` + string(b) + `}]`))
-	if err != nil || !again.Allowed() || len(again.Reasons) != 1 || again.Reasons[0] != d.Reasons[0] || again.Grants[0] != "g" {
+	if err != nil || !again.Allowed() || len(again.Reasons()) != 1 || again.Reasons()[0] != d.Reasons()[0] || again.Grants()[0] != "g" {
 		t.Errorf("%s: %v", b, err)
 	}
 }

@@ -95,9 +95,9 @@ site_reasons contains {"code": "late", "message": sprintf("%s: %d", [input.conte
 			if d.Allowed() || (tt.fails != "") != errors.Is(err, policy.ErrEvaluation) || err != nil && !strings.Contains(err.Error(), tt.fails) {
 				t.Fatalf("%q on %q: allowed %v, error %v", tt.host, tt.environment, d.Allowed(), err)
 			}
-			said := slices.ContainsFunc(d.Reasons, func(why policy.Reason) bool { return why.Code == "late" && why.Message == tt.message })
+			said := slices.ContainsFunc(d.Reasons(), func(why policy.Reason) bool { return why.Code == "late" && why.Message == tt.message })
 			if said != (tt.message != "") {
-				t.Errorf("reasons %+v", d.Reasons)
+				t.Errorf("reasons %+v", d.Reasons())
 			}
 		})
 	}

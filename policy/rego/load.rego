@@ -7,6 +7,8 @@
 #   - reasons only explain: they are worked out after the refusal, and losing one cannot turn it into an allow;
 #   - no builtin that the host would have to provide, and none that is slow in Wasm: equality, membership and lookups.
 #
+# Alternatives are chained with else, which stops at the first that holds: in Wasm, rules of one name are all evaluated.
+#
 # A site adds denials of its own in a file beside its data, without a copy of this one:
 #
 #   package secrets.load
@@ -25,12 +27,13 @@ may_ask if {
 # The verdict.
 decision := {
 	"allow": true,
-	"grants": [grant.id | some grant in accepting],
-	"obligations": obligations,
+	"grants": [grant.id | some grant in granting],
+	"obligations": obligations(granting),
 	"reasons": sort(site_reasons | remarks),
 } if {
 	well_formed
-	count(accepting) > 0
+	granting := accepting
+	count(granting) > 0
 	count(site_objections) == 0
 } else := {
 	"allow": false,
@@ -59,11 +62,11 @@ names_reference(grant) if {
 }
 
 # An action that is not here is granted by nothing.
-names_purpose(_) if input.action == "load_secret"
-
-names_purpose(_) if input.action == "load_key"
-
 names_purpose(grant) if {
+	input.action == "load_secret"
+} else if {
+	input.action == "load_key"
+} else if {
 	input.action == "derive_key"
 	input.resource.purpose in grant.purposes
 }
@@ -74,9 +77,7 @@ covers(grant, path) if {
 	is_string(path)
 	path in grant.paths
 	not contains(concat("", [path, "/"]), "/../")
-}
-
-covers(grant, path) if {
+} else if {
 	some dir in grant.dirs
 	startswith(path, concat("", [dir, "/"]))
 	not contains(concat("", [path, "/"]), "/../")
@@ -85,19 +86,11 @@ covers(grant, path) if {
 # ---- what must hold of the request itself ----
 
 well_formed if {
-	api_known
-	action_known
-	uid_known
-	facts_accepted
+	input.api == "v1"
+	known_action(input.action)
+	is_number(input.subject.uid)
+	facts_fit_phase(input.context.phase, input.resource.facts)
 }
-
-api_known if input.api == "v1"
-
-action_known if known_action(input.action)
-
-uid_known if is_number(input.subject.uid)
-
-facts_accepted if facts_fit_phase(input.context.phase, input.resource.facts)
 
 known_action("load_secret")
 
@@ -128,13 +121,6 @@ accepts(grant) if {
 	origin_accepted(grant)
 }
 
-file_accepted(_) if input.resource.source == "env"
-
-file_accepted(_) if {
-	input.resource.facts == "unchecked"
-	input.context.phase == "rollout"
-}
-
 file_accepted(grant) if {
 	input.resource.source == "file"
 	resolved_granted(grant)
@@ -142,41 +128,44 @@ file_accepted(grant) if {
 	sound(file, grant)
 	file.acl == false
 	mode_closed(file, grant)
-}
-
-file_accepted(grant) if {
+} else if {
 	input.resource.source == "credential"
 	file := input.resource.file
 	sound(file, grant)
 	readers_closed(file, grant)
+} else if {
+	input.resource.source == "env"
+} else if {
+	input.resource.facts == "unchecked"
+	input.context.phase == "rollout"
 }
 
 resolved_granted(grant) if covers(grant, input.resource.resolved)
 
 # Where a credential is copied from is known at rollout only. An origin that is no host path is not ours to judge.
-origin_granted(_) if input.context.phase == "runtime"
-
-origin_granted(_) if input.resource.source == "file"
-
-origin_granted(_) if input.resource.source == "env"
-
-origin_granted(_) if {
+origin_granted(grant) if {
+	input.context.phase == "runtime"
+} else if {
+	input.resource.source == "file"
+} else if {
+	input.resource.source == "env"
+} else if {
 	is_string(input.resource.origin)
 	not startswith(input.resource.origin, "/")
+} else if {
+	covers(grant, input.resource.origin)
 }
-
-origin_granted(grant) if covers(grant, input.resource.origin)
-
-origin_accepted(_) if input.context.phase == "runtime"
-
-origin_accepted(_) if input.resource.source == "file"
-
-origin_accepted(_) if input.resource.source == "env"
-
-origin_accepted(_) if input.resource.origin_file.type == ""
 
 # systemd copies the origin as root: a service that could replace it could have any file copied.
 origin_accepted(grant) if {
+	input.context.phase == "runtime"
+} else if {
+	input.resource.source == "file"
+} else if {
+	input.resource.source == "env"
+} else if {
+	input.resource.origin_file.type == ""
+} else if {
 	file := input.resource.origin_file
 	sound(file, grant)
 	file.owner_is_root == true
@@ -221,18 +210,14 @@ own_uid(0)
 
 own_uid(uid) if uid == input.subject.uid
 
-mode_closed(file, _) if {
+mode_closed(file, grant) if {
 	file.group_bits == 0
 	file.other_bits == 0
-}
-
-mode_closed(file, grant) if {
+} else if {
 	file.gid == grant.relax.group_read
 	read_or_nothing(file.group_bits)
 	file.other_bits == 0
-}
-
-mode_closed(file, grant) if {
+} else if {
 	grant.relax.world_read == true
 	read_or_nothing(file.group_bits)
 	read_or_nothing(file.other_bits)
@@ -265,9 +250,9 @@ size_fits(file, grant) if {
 	file.size <= max_bytes(grant)
 }
 
-max_bytes(grant) := min([hard_limit, grant.max_bytes])
-
-max_bytes(grant) := hard_limit if not grant.max_bytes
+max_bytes(grant) := min([hard_limit, grant.max_bytes]) if {
+	grant.max_bytes
+} else := hard_limit
 
 default hard_limit := 1048576
 
@@ -280,9 +265,11 @@ final_link_granted(file, grant) if {
 	grant.relax.symlink == true
 }
 
-filesystem_trusted(file, _) if local_filesystem(file.filesystem)
-
-filesystem_trusted(file, grant) if file.filesystem == grant.relax.filesystem
+filesystem_trusted(file, grant) if {
+	local_filesystem(file.filesystem)
+} else if {
+	file.filesystem == grant.relax.filesystem
+}
 
 # File systems whose modes and owners are authoritative. FUSE and network file systems are not: a server or a user's
 # process says what the modes are.
@@ -308,34 +295,34 @@ local_filesystem("erofs")
 
 local_filesystem("bcachefs")
 
-memory_suffices(grant) if not grant.min_memory
-
 # A rollout check cannot know the memory of the process; the obligation binds the load.
-memory_suffices(_) if {
+memory_suffices(grant) if {
+	not grant.min_memory
+} else if {
 	input.context.phase == "rollout"
 	input.context.memory == ""
+} else if {
+	memory_rank[input.context.memory] >= memory_rank[grant.min_memory]
 }
-
-memory_suffices(grant) if memory_rank[input.context.memory] >= memory_rank[grant.min_memory]
 
 memory_rank := {"heap": 1, "locked": 2, "memfd_secret": 3}
 
 # ---- obligations: the strictest of the grants that accept ----
 
-obligations := {
-	"max_bytes": min([max_bytes(grant) | some grant in accepting]),
-	"min_length": max([object.get(grant, "min_length", 0) | some grant in accepting]),
-	"min_memory": strongest_memory,
+obligations(grants) := {
+	"max_bytes": min([max_bytes(grant) | some grant in grants]),
+	"min_length": max([object.get(grant, "min_length", 0) | some grant in grants]),
+	"min_memory": strongest_memory(grants),
 }
 
-strongest_memory := "memfd_secret" if {
-	some grant in accepting
+strongest_memory(grants) := "memfd_secret" if {
+	some grant in grants
 	grant.min_memory == "memfd_secret"
 } else := "locked" if {
-	some grant in accepting
+	some grant in grants
 	grant.min_memory == "locked"
 } else := "heap" if {
-	some grant in accepting
+	some grant in grants
 	grant.min_memory == "heap"
 } else := ""
 
@@ -354,11 +341,13 @@ harmless(reason) if reason.severity == "warning"
 
 harmless(reason) if reason.severity == "note"
 
-remarks contains {
+remarks := {in_environment} if {
+	input.resource.source == "env"
+} else := set()
+
+in_environment := {
 	"code": "environment_source",
 	"message": "an environment variable is visible in process listings and in /proc",
 	"severity": "warning",
 	"fix": "move the secret to a file or to a systemd credential",
-} if {
-	input.resource.source == "env"
 }

@@ -31,6 +31,15 @@ malformed contains refusal("invalid_request", message, rebuild) if {
 	message := "facts and phase do not fit: a service decides on observed facts"
 }
 
+# The conditions of well_formed one by one.
+api_known if input.api == "v1"
+
+action_known if known_action(input.action)
+
+uid_known if is_number(input.subject.uid)
+
+facts_accepted if facts_fit_phase(input.context.phase, input.resource.facts)
+
 rebuild := "build the service and its policy from versions of this library that fit each other"
 
 # ---- about the request and a grant ----

@@ -66,8 +66,8 @@ func (i *Instance) bindBuiltins(offered map[string]Builtin) error {
 	i.builtins.malloc = i.mod.ExportedFunction("opa_malloc")
 	i.builtins.parse = i.mod.ExportedFunction("opa_value_parse")
 	return errors.Join(
-		i.expect("opa_value_dump", i.builtins.dump, 1),
-		i.expect("opa_malloc", i.builtins.malloc, 1),
-		i.expect("opa_value_parse", i.builtins.parse, 2),
+		i.expect("opa_value_dump", i.builtins.dump, 1, 1),
+		i.expect("opa_malloc", i.builtins.malloc, 1, 1),
+		i.expect("opa_value_parse", i.builtins.parse, 2, 1),
 	)
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/tetratelabs/wazero"
@@ -14,15 +13,14 @@ import (
 	"github.com/llorch/secrets-management/policy/internal/value"
 )
 
-// This file holds every function that a guest can reach. Together with the memory allocator at its end it is the
-// whole attack surface of the host towards a policy: no WASI, no clock, no randomness, no network, no files.
+// This file holds every function that a guest can reach. Together with the memory of memory.go it is the whole
+// attack surface of the host towards a policy: no WASI, no clock, no randomness, no network, no files.
 
 // budget is what one call into a guest may still use. It belongs to one instance and is used by one goroutine.
 type budget struct {
 	ctx      context.Context //nolint:containedctx // the guest calls back without one of ours
 	deadline time.Time
 	fuel     int64 // not yet granted
-	refills  int
 	stop     error // why the guest was stopped; once set, no fuel is granted any more
 }
 
@@ -51,7 +49,6 @@ func (b *budget) grant(slice int64) int64 {
 	default:
 		slice = min(b.fuel, slice)
 		b.fuel -= slice
-		b.refills++
 		return slice
 	}
 	return 0
@@ -97,12 +94,12 @@ func instantiateHost(ctx context.Context, rt wazero.Runtime) error {
 	return nil
 }
 
-// refillHook is called by the metering code when the fuel global is below zero. Its result stops the guest unless 0.
+// refillHook is called by the metering code when the fuel or the stack global is below zero. Its result stops the guest unless 0.
 func refillHook(ctx context.Context, m api.Module, stack []uint64) {
 	stack[0] = 1
 	inst := fromContext(ctx)
-	if inst == nil || !inst.bindMeter(m) {
-		return
+	if inst == nil || !inst.bindMeter(m) || int64(inst.stack.Get()) < 0 { //nolint:gosec // G115: the global is a signed number
+		return // without a meter, or with calls nested deeper than Limits.StackBytes allows
 	}
 	// What the last payment overdrew is taken from the new slice, so that no instruction is free.
 	left := int64(inst.fuel.Get()) //nolint:gosec // G115: the global is a signed number
@@ -289,34 +286,3 @@ func window(mem api.Memory, at, most uint32) ([]byte, bool) {
 	}
 	return mem.Read(at, min(most, mem.Size()-at))
 }
-
-// guestMemory is the linear memory of one instance, with a limit that the host moves: wide while data is parsed, then
-// what is there plus Limits.GrowthBytes. It implements experimental.LinearMemory.
-type guestMemory struct {
-	buf    []byte
-	limit  uint64
-	exact  bool // the next move takes all that the limit allows
-	denied bool // a growth was refused
-}
-
-// Reallocate returns the memory with a new size, or nil when the limit does not allow it.
-func (g *guestMemory) Reallocate(size uint64) []byte {
-	if size > g.limit || size > math.MaxInt32 {
-		g.denied = true
-		return nil
-	}
-	if size > uint64(cap(g.buf)) {
-		room := min(max(size, uint64(cap(g.buf))*2), g.limit)
-		if g.exact {
-			room = g.limit
-		}
-		grown := make([]byte, size, room)
-		copy(grown, g.buf)
-		g.buf = grown
-	}
-	g.buf = g.buf[:size]
-	return g.buf
-}
-
-// Free lets the collector have the memory.
-func (g *guestMemory) Free() { g.buf = nil }

@@ -174,7 +174,7 @@ func refusals() map[string]refusal {
 		"exports engine.fuel":            {build(asmGuest{exports: map[string]uint32{exportFuel: 0}}), "is taken", one},
 		"exports engine.stack":           {build(asmGuest{exports: map[string]uint32{exportStack: 0}}), "is taken", one},
 		"global.set one past its own":    {eval([]byte{opI64Const, 0, opGlobalSet, 2}, i32const(0)), "global", fillsItsTank},
-		"global.set two past its own":    {eval([]byte{opI32Const, 0, opGlobalSet, 3}, i32const(0)), "global", outputAccepted},
+		"global.set two past its own":    {eval([]byte{opI64Const, 0, opGlobalSet, 3}, i32const(0)), "global", outputAccepted},
 		"global.get one past its own":    {eval([]byte{opGlobalGet, 2}, drop, i32const(0)), "global", outputAccepted},
 		"exports a global one past":      {build(asmGuest{exports: map[string]uint32{"mine": 2}}), "global", outputAccepted},
 		"calls one past its own":         {eval(call(last), i32const(0)), "function", outputAccepted},

@@ -23,7 +23,6 @@ const (
 	formatNotation = 1
 
 	maxNames   = 64 << 10 // bytes of the lists of entrypoints and of builtins, as JSON
-	largeBytes = 8 * mib  // of memory, which take milliseconds to copy
 )
 
 // Instance is one guest with its parsed data, ready to decide. It is used by one goroutine at a time and thrown away
@@ -45,7 +44,11 @@ type Instance struct {
 	entrypoints map[string]uint32
 	args        [7]uint64
 
-	Input []byte // what the next evaluation is asked about: JSON, written by the host and by nobody else
+	parts parts
+
+	// What the next evaluation is asked about: JSON, written by the host and by nobody else.
+	Input []byte
+	Parts [][]byte // members that Input does not have, by Config.Parts; empty ones are not there. Nil where the guest takes none
 
 	// Notation gives results in Rego's own notation, which tells a set from an array, instead of JSON. It is for tools
 	// that compare with OPA.
@@ -62,18 +65,17 @@ func newInstance(ctx context.Context, p *Program) (*Instance, error) {
 		i.close()
 		return nil, i.explain(err)
 	}
-	i.settle()
+	i.memory.limit = uint64(len(i.memory.buf)) + uint64(i.limits.GrowthBytes) //nolint:gosec // G115: positive
 	return i, nil
 }
 
 // instantiate makes an instance and runs its start function. That, and all that the guest runs while it is prepared, is
 // metered too.
 func instantiate(ctx context.Context, p *Program) (*Instance, error) {
-	limits := p.config.Limits
-	i := &Instance{limits: limits, memory: &guestMemory{limit: uint64(limits.DataBytes)}} //nolint:gosec // G115: positive
-	i.interpreted = p.engine == "interpreter"
-	i.builtins.lenient = p.config.Lenient
+	i := &Instance{limits: p.config.Limits, memory: newGuestMemory(p.config.Limits), interpreted: p.engine == "interpreter"}
 	i.ctx = guestContext{inst: i}
+	i.parts.places = p.config.Parts
+	i.builtins.lenient = p.config.Lenient
 	i.arm(ctx, true)
 	allocator := experimental.MemoryAllocatorFunc(func(uint64, uint64) experimental.LinearMemory { return i.memory })
 	err := guard(func() (err error) {
@@ -82,6 +84,7 @@ func instantiate(ctx context.Context, p *Program) (*Instance, error) {
 		return err
 	})
 	if err != nil {
+		i.memory.Free()
 		return nil, i.explain(err)
 	}
 	if !i.bindMeter(i.mod) {
@@ -120,20 +123,6 @@ func (i *Instance) slice() int64 {
 	return slice
 }
 
-// settle ends the loading: from here on the memory may grow by Limits.GrowthBytes. Large memory moves once more, now that
-// there is time for it, to where it has room for all of that: copying it takes longer than a decision may.
-func (i *Instance) settle() {
-	grow := func(extra uint64) {
-		i.memory.limit = uint64(len(i.memory.buf)) + extra + uint64(i.limits.GrowthBytes) //nolint:gosec // G115: positive
-	}
-	if len(i.memory.buf) > largeBytes {
-		grow(pageBytes)
-		i.memory.exact = true
-		i.mod.Memory().Grow(1) // where it cannot, it is as large as it ever gets
-	}
-	grow(0)
-}
-
 // arm gives the instance a fresh budget: that of loading, or that of one decision.
 func (i *Instance) arm(ctx context.Context, loading bool) {
 	i.ctx.Context = ctx
@@ -142,7 +131,7 @@ func (i *Instance) arm(ctx context.Context, loading bool) {
 		// Time bounds loading: what data costs to parse grows with it, and the data has its own limit.
 		d, fuel = i.limits.LoadingBudget, 1<<62
 	}
-	i.memory.denied = false
+	i.memory.refused = false
 	i.budget.arm(ctx, d, fuel)
 	if i.fuel != nil {
 		i.fuel.Set(uint64(i.budget.grant(i.slice()))) //nolint:gosec // G115: positive, or 0 when the context is over
@@ -163,8 +152,12 @@ func (i *Instance) prepare(data []byte, c *Config) error {
 	if err := i.parseData(data); err != nil {
 		return err
 	}
+	if places := i.parts.places; len(places) > 0 && i.takesParts() {
+		i.Parts = make([][]byte, len(places))
+		return i.prepareParts(places)
+	}
 	i.eval = i.mod.ExportedFunction("opa_eval")
-	return i.expect("opa_eval", i.eval, 7)
+	return i.expect("opa_eval", i.eval, 7, 1)
 }
 
 func (i *Instance) checkABI() error {
@@ -216,14 +209,8 @@ func (i *Instance) namedNumbers(function string) (map[string]uint32, error) {
 }
 
 func (i *Instance) parseData(data []byte) error {
-	at, err := i.call("opa_malloc", uint32(len(data))) //nolint:gosec // G115: the bundle bounds it
-	if err != nil {
-		return err
-	}
-	if !i.mod.Memory().Write(at, data) {
-		return errors.New("opa_malloc returned an address outside the memory")
-	}
-	if i.data, err = i.call("opa_json_parse", at, uint32(len(data))); err != nil { //nolint:gosec // G115
+	var err error
+	if i.data, err = i.parseForGood(data); err != nil {
 		return err
 	}
 	if i.data == 0 {
@@ -233,10 +220,22 @@ func (i *Instance) parseData(data []byte) error {
 	return err
 }
 
+// parseForGood has the guest parse a text that it keeps, and returns the address of the value, 0 when it is no JSON.
+func (i *Instance) parseForGood(text []byte) (uint32, error) {
+	at, err := i.call("opa_malloc", uint32(len(text))) //nolint:gosec // G115: the bundle bounds it
+	if err != nil {
+		return 0, err
+	}
+	if !i.mod.Memory().Write(at, text) {
+		return 0, errors.New("opa_malloc returned an address outside the memory")
+	}
+	return i.call("opa_json_parse", at, uint32(len(text))) //nolint:gosec // G115: the same
+}
+
 // call runs an exported function on i32 values. Only preparation uses it: evaluation keeps its handle.
 func (i *Instance) call(function string, args ...uint32) (uint32, error) {
 	fn := i.mod.ExportedFunction(function)
-	if err := i.expect(function, fn, len(args)); err != nil {
+	if err := i.expect(function, fn, len(args), 1); err != nil {
 		return 0, err
 	}
 	stack := make([]uint64, max(1, len(args)))
@@ -250,61 +249,99 @@ func (i *Instance) call(function string, args ...uint32) (uint32, error) {
 }
 
 // expect checks that a function is there with so many i32 parameters and one i32 result.
-func (i *Instance) expect(name string, fn api.Function, params int) error {
+func (i *Instance) expect(name string, fn api.Function, params, results int) error {
 	if fn == nil {
 		return fmt.Errorf("the ABI function %q is missing", name)
 	}
 	i32s := func(types []api.ValueType, n int) bool {
 		return bytes.Equal(types, bytes.Repeat([]byte{api.ValueTypeI32}, n))
 	}
-	if d := fn.Definition(); !i32s(d.ParamTypes(), params) || !i32s(d.ResultTypes(), 1) {
+	if d := fn.Definition(); !i32s(d.ParamTypes(), params) || !i32s(d.ResultTypes(), results) {
 		return fmt.Errorf("the ABI function %q has the wrong type", name)
 	}
 	return nil
 }
 
-// Evaluate runs an entrypoint on Input and returns what OPA calls the result set, as JSON. It lies in guest memory: it must
-// be used up before the next call. After an error the instance is of no more use: release it as bad. Limits.Deadline
-// bounds the evaluation. The error matches ErrLimit, ErrEvaluation or the context's.
+// Evaluate runs an entrypoint on Input and Parts and returns what OPA calls the result set, as JSON. It lies in guest
+// memory: it must be used up before the next call. After an error the instance is of no more use: release it as bad.
+// Limits.Deadline bounds the evaluation. The error matches ErrLimit, ErrEvaluation or the context's.
 func (i *Instance) Evaluate(ctx context.Context, entrypoint string) ([]byte, error) {
-	at, ok := i.entrypoints[entrypoint]
+	number, ok := i.entrypoints[entrypoint]
 	if !ok {
 		return nil, fmt.Errorf("%w: entrypoint %q is missing", ErrEvaluation, entrypoint)
 	}
-	if len(i.Input) > i.limits.InputBytes {
-		return nil, fmt.Errorf("%w: the input has %d bytes, at most %d are allowed", ErrLimit, len(i.Input), i.limits.InputBytes)
+	if n := i.InputBytes(); n > i.limits.InputBytes {
+		return nil, fmt.Errorf("%w: the input has %d bytes, at most %d are allowed", ErrLimit, n, i.limits.InputBytes)
 	}
 	i.arm(ctx, false)
-	n := uint32(len(i.Input)) //nolint:gosec // G115: at most Limits.InputBytes
-	mem := i.mod.Memory()
-	if end, size := uint64(i.heap)+uint64(n), uint64(mem.Size()); end > size {
-		pages := uint32((end - size + pageBytes - 1) / pageBytes) //nolint:gosec // G115: both are below 2^32
-		if _, ok := mem.Grow(pages); !ok {
-			return nil, i.explain(errors.New("no memory for the input"))
-		}
+	evaluate := i.evaluateWhole
+	if len(i.parts.paths) > 0 {
+		evaluate = i.evaluateParts
 	}
-	if !mem.Write(i.heap, i.Input) {
-		return nil, i.explain(errors.New("the heap lies outside the memory"))
-	}
-	format := uint64(formatJSON)
-	if i.Notation {
-		format = formatNotation
-	}
-	// opa_eval(reserved, entrypoint, data, input, input length, heap, format) returns the address of a string.
-	i.args = [7]uint64{
-		0, uint64(at), uint64(i.data), uint64(i.heap), uint64(n), uint64(i.heap + n), format,
-	}
-	if err := i.eval.CallWithStack(&i.ctx, i.args[:]); err != nil {
+	at, err := evaluate(number)
+	if err != nil {
 		return nil, i.explain(err)
 	}
-	if i.budget.stop != nil {
-		return nil, i.explain(nil)
-	}
-	raw, err := i.result(uint32(i.args[0]), uint32(i.limits.ResultBytes)) //nolint:gosec // G115: an i32, at most 4 MiB
+	raw, err := i.result(at, uint32(i.limits.ResultBytes)) //nolint:gosec // G115: at most 4 MiB
 	if err != nil {
 		return nil, i.explain(err)
 	}
 	return raw, nil
+}
+
+// InputBytes is the size of Input and Parts, which Limits.InputBytes bounds.
+func (i *Instance) InputBytes() int {
+	n := len(i.Input)
+	for _, part := range i.Parts {
+		n += len(part)
+	}
+	return n
+}
+
+// evaluateWhole has opa_eval(reserved, entrypoint, data, input, input length, heap, format) do everything. It returns the
+// address of the result's text.
+func (i *Instance) evaluateWhole(entrypoint uint32) (uint32, error) {
+	if err := i.place(i.heap, i.Input); err != nil {
+		return 0, err
+	}
+	n := uint32(len(i.Input)) //nolint:gosec // G115: at most Limits.InputBytes
+	format := uint32(formatJSON)
+	if i.Notation {
+		format = formatNotation
+	}
+	return i.step(i.eval, 0, entrypoint, i.data, i.heap, n, i.heap+n, format)
+}
+
+// place writes text into the guest's memory, which grows when it has to.
+func (i *Instance) place(at uint32, text []byte) error {
+	mem := i.mod.Memory()
+	if end, size := uint64(at)+uint64(len(text)), uint64(mem.Size()); end > size {
+		pages := uint32((end - size + pageBytes - 1) / pageBytes) //nolint:gosec // G115: both are below 2^32
+		if _, ok := mem.Grow(pages); !ok {
+			return errors.New("no memory for the input")
+		}
+	}
+	if !mem.Write(at, text) {
+		return errors.New("the heap lies outside the memory")
+	}
+	return nil
+}
+
+// step calls a function of the guest by its handle. All take and give i32 values.
+func (i *Instance) step(fn api.Function, args ...uint32) (uint32, error) {
+	i.args[0] = 0
+	for k, a := range args {
+		i.args[k] = uint64(a)
+	}
+	if err := fn.CallWithStack(&i.ctx, i.args[:max(1, len(args))]); err != nil {
+		return 0, err
+	}
+	return uint32(i.args[0]), i.budget.stop //nolint:gosec // G115: an i32
+}
+
+// Used is the fuel that the last evaluation took, about one unit an instruction.
+func (i *Instance) Used() int64 {
+	return i.limits.Fuel - i.budget.fuel - int64(i.fuel.Get()) //nolint:gosec // G115: the global is a signed number
 }
 
 // result is the NUL-terminated string at an address, of at most most bytes.
@@ -329,11 +366,11 @@ func (i *Instance) explain(err error) error {
 	switch {
 	case i.budget.stop != nil && !errors.Is(i.budget.stop, ErrEvaluation):
 		return i.budget.stop
-	case i.memory.denied: // OPA's runtime aborts then
+	case i.memory.refused: // OPA's runtime aborts then
 		return fmt.Errorf("%w: the memory is used up", ErrLimit)
 	case i.budget.stop != nil:
 		return i.budget.stop
-	case i.stack != nil && int32(i.stack.Get()) < 0: //nolint:gosec // G115: an i32
+	case i.stack != nil && int64(i.stack.Get()) < 0: //nolint:gosec // G115: the global is a signed number
 		return fmt.Errorf("%w: the call stack is used up", ErrLimit)
 	case errors.Is(err, ErrLimit) || errors.Is(err, ErrEvaluation) || errors.Is(err, ErrModule):
 		return err
@@ -345,8 +382,15 @@ func (i *Instance) explain(err error) error {
 	return fmt.Errorf("%w: %.200q", ErrEvaluation, first)
 }
 
-// forget lets go of the context of the last call, and what hangs on it.
-func (i *Instance) forget() { i.ctx.Context, i.budget.ctx = nil, nil }
+// forget takes away what was asked and leaves the room for it, and lets go of the context of the last call, and of what
+// hangs on it.
+func (i *Instance) forget() {
+	i.ctx.Context, i.budget.ctx = nil, nil
+	i.Input = i.Input[:0]
+	for k := range i.Parts {
+		i.Parts[k] = i.Parts[k][:0]
+	}
+}
 
 func (i *Instance) close() {
 	if i.mod != nil {

@@ -52,7 +52,10 @@ func (l Limits) Resolve() (Limits, error) {
 	return l, err
 }
 
-// maxPages is the largest memory that an instance can ever have, in pages of 64 KiB. One is for [Instance.settle].
+// maxPages is the largest memory that an instance can ever have, in pages of 64 KiB.
 func (l Limits) maxPages() uint32 {
-	return uint32((l.DataBytes+l.GrowthBytes+pageBytes-1)/pageBytes) + 1 //nolint:gosec // G115: at most 20,481
+	return uint32((l.DataBytes + l.GrowthBytes + pageBytes - 1) / pageBytes) //nolint:gosec // G115: at most 20,480
 }
+
+// startPages is what an instance may begin with: with less than one whole page in DataBytes, none.
+func (l Limits) startPages() uint32 { return uint32(l.DataBytes / pageBytes) } //nolint:gosec // G115: at most 16,384

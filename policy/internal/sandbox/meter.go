@@ -9,6 +9,9 @@ import "fmt"
 //
 // Between two payments control can only go forward, so no instruction runs more often than it was paid for.
 //
+// A function with loops keeps the fuel in a local, so that a turn costs no access to memory: it is written back for a call,
+// and on return.
+//
 // A second global counts the bytes of guest stack left, since wazero's stack lies on the Go heap where the memory limit
 // does not reach. Functions that call others take their worst-case frame from it on entry and give it back on return.
 
@@ -46,6 +49,9 @@ const (
 	opReturn       = 0x0f
 	opCall         = 0x10
 	opCallIndirect = 0x11
+	opLocalGet     = 0x20
+	opLocalSet     = 0x21
+	opLocalTee     = 0x22
 	opGlobalGet    = 0x23
 	opGlobalSet    = 0x24
 	opMemorySize   = 0x3f
@@ -59,6 +65,7 @@ const (
 	opI32Add       = 0x6a
 	opI32Sub       = 0x6b
 	opI64Sub       = 0x7d
+	opI64Or        = 0x84
 	opLastPlain    = 0xc4 // i64.extend32_s
 )
 
@@ -84,6 +91,7 @@ func (r *rewriter) codeSection(c *cursor) ([]byte, error) {
 			return nil, fmt.Errorf("function %d: %w", i, err)
 		}
 		b = appendBytes(b, f.out)
+		r.calls, r.indirect = append(r.calls, f.callees), r.indirect+f.indirect
 	}
 	return appendBytes(b, r.refillBody()), nil
 }
@@ -101,28 +109,38 @@ type funcMeter struct {
 	typ     funcType
 	out     []byte
 	code    []byte // the rewritten instructions, payments left out
-	pays    []pay  // the payments, in the order of their places in code
+	pays    []pay  // what to insert into the code, in the order of their places
 	open    []int  // the payment that each open block belongs to
 	calls   bool   // calls other functions
+	fuel    uint32 // that local
 	count   int64  // instructions
 	blocks  int    // blocks, ifs and loops
-	loops   int    // of them
+	loops   int    // of them; where there are any, the fuel is in a local
 	jumps   int    // branches and indirect calls, which end a basic block as well
 	deepest int    // how far blocks are nested
+
+	callees  []uint32 // of direct calls, by their places among the functions that the guest defines
+	indirect int      // calls through the table
 }
 
-// pay is a payment of cost before place in code; cost grows while the region is read.
+// pay is a payment of cost before place in code; cost grows while the region is read. Where the cost is leaving or
+// returned, it is no payment but the place before or behind a call.
 type pay struct {
 	place int
 	cost  int64
 }
+
+const (
+	leaving  = -1
+	returned = -2
+)
 
 func (f *funcMeter) rewrite() error {
 	locals, err := f.locals()
 	if err != nil {
 		return err
 	}
-	header := f.c.i
+	declared := f.c.i
 	f.pays = append(f.pays, pay{cost: 1 + locals}) // the interpreter writes a zero for each local
 	f.open = append(f.open, 0)
 	for len(f.open) > 0 {
@@ -139,21 +157,34 @@ func (f *funcMeter) rewrite() error {
 		return fmt.Errorf("%w: instructions behind the end of a body", errWasm)
 	}
 	slots := int64(len(f.typ.params)) + locals
+	f.fuel = uint32(slots) //nolint:gosec // G115: at most two times maxLocals
 	if err := f.r.compilable(f, slots); err != nil {
 		return err
 	}
 	// The worst that a frame can take: every local and a value that each instruction leaves, in 8-byte slots.
 	frame := 64 + 8*(slots+f.count)
-	f.out = append(make([]byte, 0, 2*len(f.code)+128), f.c.b[:header]...)
-	if f.calls {
-		f.enter(frame)
-	}
+	f.out = make([]byte, 0, 2*len(f.code)+128)
+	f.declare(f.c.b[:declared])
+	f.enter(frame)
 	f.instructions()
 	if f.calls {
 		f.leave(frame)
 	}
 	f.out = append(f.out, opEnd)
 	return nil
+}
+
+// declare writes the locals, with one more where there are loops.
+func (f *funcMeter) declare(locals []byte) {
+	c := &cursor{b: locals}
+	groups := c.u32()
+	if f.loops > 0 {
+		groups++
+	}
+	f.out = append(appendU32(f.out, groups), locals[c.i:]...)
+	if f.loops > 0 {
+		f.out = append(f.out, 1, typeI64)
+	}
 }
 
 func (f *funcMeter) locals() (int64, error) {
@@ -176,7 +207,7 @@ func (f *funcMeter) locals() (int64, error) {
 // values that meet where blocks meet, and with the square of the basic blocks.
 func (r *rewriter) compilable(f *funcMeter, slots int64) error {
 	merges := slots * int64(f.blocks)
-	basic := int64(f.blocks + f.loops + f.jumps + len(f.pays))
+	basic := int64(f.blocks + f.loops + f.jumps + f.payments())
 	r.merges += merges
 	r.slots += slots
 	r.squares += basic * basic
@@ -191,6 +222,17 @@ func (r *rewriter) compilable(f *funcMeter, slots int64) error {
 		return fmt.Errorf("%w: too many locals in too many blocks to compile", errWasm)
 	}
 	return nil
+}
+
+// payments counts what makes a block of its own in the code, which the places around calls do not.
+func (f *funcMeter) payments() int {
+	n := 0
+	for _, p := range f.pays {
+		if p.cost != leaving && p.cost != returned {
+			n++
+		}
+	}
+	return n
 }
 
 // current is the payment that the instruction being read belongs to.
@@ -228,10 +270,12 @@ func (f *funcMeter) instruction() {
 		f.call(f.c.u32())
 		return
 	case opCallIndirect:
-		f.calls = true
+		f.indirect++
 		f.jumps++
 		f.c.u32()
 		f.c.zero()
+		f.callOut(f.c.b[start:f.c.i])
+		return
 	case opMemoryGrow:
 		f.c.zero()
 		f.pays = append(f.pays, pay{place: len(f.code), cost: growCost})
@@ -243,11 +287,19 @@ func (f *funcMeter) instruction() {
 
 // call copies a call. One to the host is paid for where it stands, so that the clock is looked at between several.
 func (f *funcMeter) call(fn uint32) {
-	f.calls = true
 	if fn < f.r.imports {
 		f.pays = append(f.pays, pay{place: len(f.code), cost: hostCost})
+	} else {
+		f.callees = append(f.callees, fn-f.r.imports)
 	}
-	f.code = appendU32(append(f.code, opCall), f.r.shift(fn))
+	f.callOut(appendU32([]byte{opCall}, f.r.shift(fn)))
+}
+
+func (f *funcMeter) callOut(instruction []byte) {
+	f.calls = true
+	f.pays = append(f.pays, pay{len(f.code), leaving})
+	f.code = append(f.code, instruction...)
+	f.pays = append(f.pays, pay{len(f.code), returned})
 }
 
 func (f *funcMeter) nest() {
@@ -286,7 +338,7 @@ func (f *funcMeter) immediates(op byte) {
 				break
 			}
 		}
-	case op >= 0x20 && op <= opGlobalSet: // local.get … global.set
+	case op >= opLocalGet && op <= opGlobalSet: // local.get … global.set
 		c.u32()
 	case op >= 0x28 && op <= 0x3e: // loads and stores
 		f.current().cost += loadCost
@@ -317,46 +369,91 @@ func slow(op byte) bool {
 	return op >= 0x6d && op <= 0x70 || op >= 0x7f && op <= 0x82 || op == 0x91 || op == 0x95 || op == 0x9f || op == 0xa3
 }
 
-// enter takes the frame from the stack that is left and opens the block that return branches to.
+// enter takes the frame of a function that calls others from the stack that is left, pays, and has the host look when
+// either is used up.
 func (f *funcMeter) enter(frame int64) {
-	g := f.r.stackGlobal()
-	f.out = appendU32(append(f.out, opGlobalGet), g)
-	f.out = append(appendS64(append(f.out, opI32Const), frame), opI32Sub)
-	f.out = appendU32(append(f.out, opGlobalSet), g)
-	f.out = appendU32(append(f.out, opGlobalGet), g)
-	f.out = append(f.out, opI32Const, 0, opI32LtS, opIf, typeNone, opUnreachable, opEnd)
+	f.take(f.r.fuelGlobal(), f.pays[0].cost)
+	f.out = appendU32(append(f.out, opGlobalGet), f.r.fuelGlobal())
+	if f.calls {
+		f.take(f.r.stackGlobal(), frame)
+		f.out = appendU32(append(f.out, opGlobalGet), f.r.stackGlobal())
+		f.out = append(f.out, opI64Or)
+	}
+	f.refillBelowZero()
 }
 
-func (f *funcMeter) leave(frame int64) {
-	g := f.r.stackGlobal()
-	f.out = appendU32(append(f.out, opGlobalGet), g)
-	f.out = append(appendS64(append(f.out, opI32Const), frame), opI32Add)
-	f.out = appendU32(append(f.out, opGlobalSet), g)
-}
+func (f *funcMeter) leave(frame int64) { f.take(f.r.stackGlobal(), -frame) }
 
-// instructions writes the payments into the code, all of it in a block that return can branch to.
+// instructions writes the code with its payments but the first, all of it in a block that return can branch to.
 func (f *funcMeter) instructions() {
-	f.pay(f.pays[0].cost)
 	result := byte(typeNone)
 	if len(f.typ.results) == 1 {
 		result = f.typ.results[0]
 	}
+	f.load()
 	f.out = append(f.out, opBlock, result)
 	from := 0
 	for _, p := range f.pays[1:] {
 		f.out = append(f.out, f.code[from:p.place]...)
 		from = p.place
-		f.pay(p.cost)
+		switch p.cost {
+		case leaving:
+			f.store()
+		case returned:
+			f.load()
+		default:
+			f.pay(p.cost)
+		}
 	}
 	f.out = append(append(f.out, f.code[from:]...), opEnd)
+	f.store()
 }
 
 func (f *funcMeter) pay(cost int64) {
-	g := f.r.fuelGlobal()
-	f.out = appendU32(append(f.out, opGlobalGet), g)
+	if f.loops > 0 {
+		f.payInLocal(cost)
+		return
+	}
+	f.take(f.r.fuelGlobal(), cost)
+	f.out = appendU32(append(f.out, opGlobalGet), f.r.fuelGlobal())
+	f.refillBelowZero()
+}
+
+func (f *funcMeter) payInLocal(cost int64) {
+	f.out = appendU32(append(f.out, opLocalGet), f.fuel)
 	f.out = append(appendS64(append(f.out, opI64Const), cost), opI64Sub)
-	f.out = appendU32(append(f.out, opGlobalSet), g)
-	f.out = appendU32(append(f.out, opGlobalGet), g)
+	f.out = appendU32(append(f.out, opLocalTee), f.fuel)
+	f.out = append(f.out, opI64Const, 0, opI64LtS, opIf, typeNone)
+	f.store()
+	f.out = appendU32(append(f.out, opCall), f.r.refillFunc())
+	f.load()
+	f.out = append(f.out, opEnd)
+}
+
+// load takes the fuel from the global into the local, and store puts it back.
+func (f *funcMeter) load() {
+	if f.loops > 0 {
+		f.out = appendU32(append(f.out, opGlobalGet), f.r.fuelGlobal())
+		f.out = appendU32(append(f.out, opLocalSet), f.fuel)
+	}
+}
+
+func (f *funcMeter) store() {
+	if f.loops > 0 {
+		f.out = appendU32(append(f.out, opLocalGet), f.fuel)
+		f.out = appendU32(append(f.out, opGlobalSet), f.r.fuelGlobal())
+	}
+}
+
+// take subtracts from a global.
+func (f *funcMeter) take(global uint32, n int64) {
+	f.out = appendU32(append(f.out, opGlobalGet), global)
+	f.out = append(appendS64(append(f.out, opI64Const), n), opI64Sub)
+	f.out = appendU32(append(f.out, opGlobalSet), global)
+}
+
+// refillBelowZero asks the host when the number on top of the stack is negative.
+func (f *funcMeter) refillBelowZero() {
 	f.out = append(f.out, opI64Const, 0, opI64LtS, opIf, typeNone)
 	f.out = append(appendU32(append(f.out, opCall), f.r.refillFunc()), opEnd)
 }

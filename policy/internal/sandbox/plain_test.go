@@ -194,7 +194,8 @@ func fillsItsTank(t testing.TB, module []byte) bool {
 	const rounds = 2_000_000
 	counting := cat(i32const(rounds), set(7), []byte{opLoop, typeNone}, get(7), i32const(1), []byte{opI32Sub, 0x22, 7, opBrIf, 0, opEnd})
 	honest := &asmGuest{eval: cat(counting, i32const(addrAllow))}
-	cheat := &asmGuest{eval: cat([]byte{opI64Const}, appendS64(nil, 1<<62), []byte{opGlobalSet, 2}, counting, i32const(addrAllow))}
+	fill := cat([]byte{opI64Const}, appendS64(nil, 1<<62), []byte{opGlobalSet, 2}) // a loop keeps its fuel elsewhere until it calls
+	cheat := &asmGuest{eval: cat(call((&asmGuest{}).fn(0)), counting, i32const(addrAllow)), extra: []asmFunc{{typ: typeVoid, body: fill}}}
 	limits := Limits{Fuel: 100_000, Deadline: 10 * time.Second}
 	if answer, err := evaluate(t.Context(), unvalidated(t, honest.build(), limits), hostile); !errors.Is(err, ErrLimit) {
 		t.Fatalf("without cheating: %q, error %v", answer, err)

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
 )
 
 // Errors of a [Program], for errors.Is.
@@ -22,6 +24,7 @@ type Config struct {
 	Limits      Limits   // resolved
 	Interpreter bool     // do not compile to machine code, even where that is possible
 	Entrypoints []string // that the module must have, and that can be asked
+	Parts       []string // members of the input that come apart, each as a JSON array of names; see parts.go
 	Fresh       bool     // no instance is used twice
 
 	// Builtins are the functions of the host that a module may ask for, by the names that Rego has for them; one that asks
@@ -116,6 +119,7 @@ func (p *Program) compile(ctx context.Context, metered []byte) error {
 	if err != nil {
 		return err
 	}
+	ctx = experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0))
 	err = guard(func() (err error) {
 		p.code, err = p.runtime.CompileModule(ctx, metered)
 		return err

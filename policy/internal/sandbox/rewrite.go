@@ -68,6 +68,10 @@ type rewriter struct {
 	squares int64  // of the basic blocks, of all functions
 	slots   int64  // locals of all functions
 	plain   []byte // the guest as it came, without custom sections
+
+	imported []string   // names of imported functions
+	calls    [][]uint32 // by function: the functions that it calls directly
+	indirect int        // calls through the table
 }
 
 type funcType struct {
@@ -135,7 +139,7 @@ func (r *rewriter) missing(last, next sectionID) error {
 	if next == secMemory {
 		return fmt.Errorf("%w: defines a memory of its own", errWasm)
 	}
-	if most := r.limits.DataBytes / pageBytes; r.minMem == 0 || int64(r.minMem) > most {
+	if most := r.limits.startPages(); r.minMem == 0 || r.minMem > most {
 		return fmt.Errorf("%w: wants %d pages of memory at the start, between 1 and %d are allowed", errWasm, r.minMem, most)
 	}
 	b := appendU32(nil, 1)
@@ -305,6 +309,7 @@ func (r *rewriter) importFunc(out []byte, name string, typ uint32) ([]byte, erro
 		return nil, fmt.Errorf("%w: import %q.%q has the wrong type", errWasm, envModule, name)
 	}
 	r.imports++
+	r.imported = append(r.imported, name)
 	return appendU32(append(appendName(appendName(out, envModule), name), kindFunc), typ), nil
 }
 
@@ -353,10 +358,11 @@ func (r *rewriter) globalSection(c *cursor) ([]byte, error) {
 	}
 	r.globals = n
 	b := append(appendU32(nil, n+2), c.take(uint32(len(c.b)-c.i))...) //nolint:gosec // G115: bounded by Limits.ModuleBytes
-	b = append(b, typeI64, 1, opI64Const)
-	b = append(appendS64(b, 0), opEnd) // the first payment asks the host
-	b = append(b, typeI32, 1, opI32Const)
-	return append(appendS64(b, r.limits.StackBytes), opEnd), nil
+	for _, start := range []int64{0, r.limits.StackBytes} {           // the first payment asks the host
+		b = append(b, typeI64, 1, opI64Const)
+		b = append(appendS64(b, start), opEnd)
+	}
+	return b, nil
 }
 
 func (r *rewriter) exportSection(c *cursor) ([]byte, error) {

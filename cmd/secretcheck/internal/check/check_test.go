@@ -34,7 +34,7 @@ func (r *rules) MayAsk(_ context.Context, q *policy.Request) (bool, error) {
 // Decide never allows: only an engine can make a decision that does, so allows are tested by the scripts.
 func (r *rules) Decide(_ context.Context, q *policy.Request) (policy.Decision, error) {
 	r.asked = append(r.asked, *q)
-	return policy.Decision{Reasons: r.reasons, Grants: []string{"g"}}, r.err
+	return policy.Denial(r.reasons, "g"), r.err
 }
 
 // tree is a host for tests.

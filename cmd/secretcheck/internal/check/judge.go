@@ -113,10 +113,10 @@ func (c *checker) decide(ctx context.Context, req *policy.Request, j *judgement)
 		j.verdict = Allowed
 	}
 	if j.grants == nil {
-		j.grants = d.Grants
+		j.grants = d.Grants()
 	}
-	j.minLength = max(j.minLength, d.Obligations.MinLength)
-	for _, r := range d.Reasons {
+	j.minLength = max(j.minLength, d.Obligations().MinLength)
+	for _, r := range d.Reasons() {
 		j.add(Reason{Code: r.Code, Message: bounded(r.Message), Severity: r.Severity, Fix: bounded(r.Fix)})
 	}
 	return true
