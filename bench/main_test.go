@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"testing"
+
+	"github.com/llorch/secrets-management/policy"
 )
 
 // TestRun: a missed target is reported and fails, an empty selection fails, and the lines have the form that scripts read.
@@ -41,6 +43,55 @@ func TestLockedMemory(t *testing.T) {
 	var out, errs bytes.Buffer
 	if code := run([]string{"^secret_locked_mib_10k$"}, &out, &errs); code != 0 {
 		t.Errorf("exit code %d, %s%s", code, out.String(), errs.String())
+	}
+}
+
+// TestAllocations: POL-6002. It is a fact and no measurement.
+func TestAllocations(t *testing.T) {
+	var out, errs bytes.Buffer
+	if code := run([]string{"^(decision|memo)_allocs$"}, &out, &errs); code != 0 || bytes.Count(out.Bytes(), []byte("\n")) != 2 {
+		t.Errorf("exit code %d, %s%s", code, out.String(), errs.String())
+	}
+}
+
+// TestPeersAgree: every peer of a decision gives our verdict, and one that does not is found out.
+func TestPeersAgree(t *testing.T) {
+	var failed error
+	for name, peer := range map[string]func(*policy.Request, bool, *error) (func(), error){"OPA": opaPeer, "its SDK": opaWasmPeer} {
+		for _, open := range []bool{false, true} {
+			decide, err := peer(request(open), !open, &failed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if decide(); failed != nil {
+				t.Errorf("%s: %v", name, failed)
+			}
+		}
+	}
+	decide, err := cedarPeer(request(false), &failed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if decide(); failed != nil {
+		t.Errorf("cedar: %v", failed)
+	}
+	if decide, err = cedarPeer(request(true), &failed); err != nil {
+		t.Fatal(err)
+	}
+	if decide(); failed == nil {
+		t.Error("a peer that denies is not found out")
+	}
+}
+
+// TestMemoryChild: the process that is measured does what it says.
+func TestMemoryChild(t *testing.T) {
+	for _, args := range [][]string{{"0", "6"}, {"1", "6"}} {
+		if mib, err := child(args); err != nil || mib == "0" || mib == "" {
+			t.Errorf("%q: %q, error %v", args, mib, err)
+		}
+	}
+	if _, err := child([]string{"one"}); err == nil {
+		t.Error("it measures without being told what")
 	}
 }
 

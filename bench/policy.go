@@ -68,7 +68,7 @@ func engine(n int, o policy.Options) (*policy.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.Limits.Deadline = 10 * time.Second
+	o.Limits.Deadline, o.Limits.Instances = 10*time.Second, 2
 	return policy.Open(context.Background(), b, o)
 }
 
