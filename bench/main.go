@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 )
 
 // ratio is one line of the report.
@@ -35,7 +36,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 	}
 	measured, missed := 0, 0
-	for _, r := range secretRatios() {
+	for _, r := range slices.Concat(secretRatios(), containedRatios()) {
 		if !only.MatchString(r.name) {
 			continue
 		}
