@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 )
 
 // ratio is one line of the report.
@@ -44,7 +45,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 	}
 	measured, missed := 0, 0
-	for _, r := range append(secretRatios(), policyRatios()...) {
+	for _, r := range slices.Concat(secretRatios(), policyRatios(), containedRatios()) {
 		if !only.MatchString(r.name) {
 			continue
 		}

@@ -38,7 +38,7 @@ type Limits struct {
 	DataBytes     int64         // memory of an instance with its data, before any decision. Default 64 MiB, at most 1 GiB
 	ModuleBytes   int           // the bundle's policy.wasm. Default 4 MiB, at most 16 MiB
 	Instances     int           // decisions at the same time; others wait. Default GOMAXPROCS, at most 1024
-	LoadingBudget time.Duration // to instantiate and to parse the data. Default 5 s, at most 60 s
+	LoadingBudget time.Duration // to instantiate and to parse the data, also for a decision after one that failed. Default 5 s, at most 60 s
 }
 
 // Options of [Open]. The zero value is right for services.
@@ -56,6 +56,11 @@ type Options struct {
 	MemoBytes int
 
 	NoMemo bool // evaluate every request, however often it comes
+
+	// Fresh gives every evaluation an instance of its own. Rego cannot keep anything from one decision to the next, but
+	// Wasm that OPA did not write can: it may answer one request by what it saw in another. Set it for a module that you
+	// did not build. A decision then costs what an instance costs: some hundred microseconds, and the parsing of the data.
+	Fresh bool
 }
 
 // Info describes what an engine runs.
@@ -159,7 +164,7 @@ func open(ctx context.Context, b *Bundle, opts Options) (*activation, error) {
 		return nil, err
 	}
 	program, err := sandbox.Open(ctx, b.Wasm, b.data(), sandbox.Config{
-		Limits: limits, Interpreter: opts.Interpreter, Parts: inputParts(), Builtins: builtins.All(),
+		Limits: limits, Interpreter: opts.Interpreter, Fresh: opts.Fresh, Parts: inputParts(), Builtins: builtins.All(),
 		Entrypoints: []string{EntrypointDecision, EntrypointMayAsk},
 	})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/tetratelabs/wazero"
@@ -20,21 +21,33 @@ import (
 type budget struct {
 	ctx      context.Context //nolint:containedctx // the guest calls back without one of ours
 	deadline time.Time
-	fuel     int64 // not yet granted
-	stop     error // why the guest was stopped; once set, no fuel is granted any more
+	turn     time.Time // when the guest last let others run
+	fuel     int64     // not yet granted
+	stop     error     // why the guest was stopped; once set, no fuel is granted any more
 }
 
 func (b *budget) arm(ctx context.Context, d time.Duration, fuel int64) {
-	*b = budget{ctx: ctx, deadline: time.Now().Add(d), fuel: fuel}
+	now := time.Now()
+	*b = budget{ctx: ctx, deadline: now.Add(d), turn: now, fuel: fuel}
 }
+
+// turn is how long a guest runs before it lets other goroutines have its processor: many times a usual decision. Go's
+// scheduler would wait ten times as long, and cannot interrupt native code then.
+const turn = time.Millisecond
 
 // alive decides whether there is time left.
 func (b *budget) alive() bool {
+	now := time.Now()
+	if now.Sub(b.turn) > turn {
+		runtime.Gosched()
+		now = time.Now()
+		b.turn = now
+	}
 	switch {
 	case b.stop != nil:
 	case b.ctx.Err() != nil:
 		b.stop = b.ctx.Err()
-	case time.Now().After(b.deadline):
+	case now.After(b.deadline):
 		b.stop = fmt.Errorf("%w: the deadline has passed", ErrLimit)
 	}
 	return b.stop == nil

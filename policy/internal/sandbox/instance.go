@@ -22,7 +22,7 @@ const (
 	formatJSON     = 0
 	formatNotation = 1
 
-	maxNames   = 64 << 10 // bytes of the lists of entrypoints and of builtins, as JSON
+	maxNames = 64 << 10 // bytes of the lists of entrypoints and of builtins, as JSON
 )
 
 // Instance is one guest with its parsed data, ready to decide. It is used by one goroutine at a time and thrown away
