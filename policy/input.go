@@ -53,6 +53,10 @@ func appendDecisionInput(b []byte, r *Request) ([]byte, error) {
 	for i, a := range s.Above {
 		e.comma(i).str(a)
 	}
+	e.raw(`],"links":[`)
+	for i, l := range s.Links {
+		e.comma(i).str(l)
+	}
 	e.raw(`],"name":`).str(s.Name)
 	e.raw(`,"purpose":`).str(s.Purpose)
 	e.raw(`,"origin":`).str(s.Origin)
@@ -113,7 +117,9 @@ func (e *encoder) file(f *File) {
 	e.raw(`,"nosuid":`).bool(f.Mount.NoSUID)
 	e.raw(`,"nodev":`).bool(f.Mount.NoDev)
 	e.raw(`,"noexec":`).bool(f.Mount.NoExec)
-	e.raw(`},"symlinks":`).num(int64(f.Symlinks))
+	e.raw(`},"immutable":`).bool(f.Immutable)
+	e.raw(`,"append_only":`).bool(f.AppendOnly)
+	e.raw(`,"symlinks":`).num(int64(f.Symlinks))
 	e.raw(`,"final_symlink":`).bool(f.FinalSymlink)
 	e.raw(`,"acl":`).bool(f.ACL)
 	e.raw(`,"readers":`).principals(&f.Readers)
