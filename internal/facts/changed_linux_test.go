@@ -3,6 +3,8 @@ package facts
 import (
 	"errors"
 	"os"
+	"path/filepath"
+	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -54,14 +56,13 @@ func walkTo(t *testing.T, path string) *walk {
 // TestRemovedFileWithItsOldName: SM-LOAD-4009. The kernel appends " (deleted)" to the name of a file that is gone, so one
 // that was called so before, renamed and removed, seems to be where it was. Only its link count tells.
 func TestRemovedFileWithItsOldName(t *testing.T) {
-	const suffix = " (deleted)"
-	dir := tree(t, "file"+suffix)
-	w := walkTo(t, dir+"/file"+suffix)
-	if err := errors.Join(os.Rename(dir+"/file"+suffix, dir+"/file"), os.Remove(dir+"/file")); err != nil {
+	dir := tree(t, "file"+removed)
+	w := walkTo(t, dir+"/file"+removed)
+	if err := errors.Join(os.Rename(dir+"/file"+removed, dir+"/file"), os.Remove(dir+"/file")); err != nil {
 		t.Fatal(err)
 	}
 	where, err := fdPath(w.top().fd)
-	if err != nil || where != dir+"/file"+suffix { // the control
+	if err != nil || where != dir+"/file"+removed { // the control
 		t.Fatalf("%s %v", where, err)
 	}
 	if err := w.root.look(w.top()); err != nil { // as if it had gone just before
@@ -78,18 +79,22 @@ func TestChangesInOneTick(t *testing.T) {
 	acl := func(uid uint32) []byte {
 		return rawACL(aclEntry{1, 6, none}, aclEntry{aclUser, 4, uid}, aclEntry{aclGroupObj, 0, none}, aclEntry{aclMask, 4, none}, aclEntry{0x20, 0, none})
 	}
-	set := func(path string, uid uint32) error { return unix.Setxattr(path, "system.posix_acl_access", acl(uid), 0) }
+	set := func(path string, uid uint32) error {
+		return unix.Setxattr(path, "system.posix_acl_access", acl(uid), 0)
+	}
 	changes := map[string]func(path string) error{
-		"mode":     func(p string) error { return os.Chmod(p, 0o600) },
-		"size":     func(p string) error { return os.Truncate(p, 1) },
-		"link":     func(p string) error { return os.Link(p, p+"2") },
-		"ACL":      func(p string) error { return set(p, 701) },
-		"no ACL":   func(p string) error { return errors.Join(unix.Removexattr(p, "system.posix_acl_access"), os.Chmod(p, 0o640)) },
-		"replaced": func(p string) error { return os.Rename(p+"3", p) },
+		"mode": func(p string) error { return os.Chmod(p, 0o600) },
+		"size": func(p string) error { return os.Truncate(p, 1) },
+		"link": func(p string) error { return os.Link(p, p+"2") },
+		"ACL":  func(p string) error { return set(p, 701) },
+		"no ACL": func(p string) error {
+			return errors.Join(unix.Removexattr(p, "system.posix_acl_access"), os.Chmod(p, 0o640))
+		},
+		"replaced": func(p string) error { c := filepath.Dir(p) + "/copy"; return errors.Join(set(c, 700), os.Rename(c, p)) },
 	}
 	for name, change := range changes {
 		t.Run(name, func(t *testing.T) {
-			dir := tree(t, "file", "file3")
+			dir := tree(t, "file", "copy")
 			path := dir + "/file"
 			if err := set(path, 700); err != nil {
 				t.Fatal(err)
@@ -115,5 +120,110 @@ func TestChangesInOneTick(t *testing.T) {
 				t.Errorf("error %v", err)
 			}
 		})
+	}
+}
+
+// TestRemovedAfterTheWalk: SM-LOAD-4009. The kernel lowers the link count before it forgets the name. A file that was
+// described in between has one link, and no change after: only its name tells that it is no longer there.
+func TestRemovedAfterTheWalk(t *testing.T) {
+	changes := map[string]struct {
+		change func(dir string) error
+		want   error
+	}{
+		"its name is removed":    {func(d string) error { return os.Remove(d + "/d/file") }, ErrChanged},
+		"its name is taken":      {func(d string) error { return os.Rename(d+"/other", d+"/d/file") }, ErrChanged},
+		"the other name goes":    {func(d string) error { return os.Remove(d + "/second") }, nil},
+		"a directory is renamed": {func(d string) error { return errors.Join(os.Remove(d+"/second"), os.Rename(d+"/d", d+"/e")) }, nil},
+	}
+	for name, tt := range changes {
+		t.Run(name, func(t *testing.T) {
+			dir := tree(t, "d/file", "other")
+			if err := os.Link(dir+"/d/file", dir+"/second"); err != nil {
+				t.Fatal(err)
+			}
+			target, err := walkIn(t, "/", dir+"/d/file")
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := target.Open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if err := tt.change(dir); err != nil {
+				t.Fatal(err)
+			}
+			if err := statx(int(f.Fd()), &target.stat); err != nil { // as if that had been seen half done
+				t.Fatal(err)
+			}
+			if err := target.Unchanged(f); !errors.Is(err, tt.want) {
+				t.Errorf("error %v, want %v", err, tt.want)
+			}
+		})
+	}
+}
+
+// TestOpenWaitsForAWrite: SM-LOAD-4009. The kernel sets the time stamps before it copies what is written, so facts that
+// are taken in the middle of a write belong to its end, and nothing else tells that it goes on.
+func TestOpenWaitsForAWrite(t *testing.T) {
+	dir, ok := places(t)["tmpfs"]
+	if !ok {
+		return // said by places
+	}
+	const size = 64 << 20
+	path := filepath.Join(dir, "file")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	at := func(offset int64) byte {
+		var b [1]byte
+		if _, err := f.ReadAt(b[:], offset); err != nil {
+			t.Fatal(err)
+		}
+		return b[0]
+	}
+	content := make([]byte, size)
+	inTime := 0
+	for round := byte(1); round < 100 && inTime < 5; round++ {
+		before := round - 1
+		if before == 0 {
+			if _, err := f.WriteAt(content, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range content {
+			content[i] = round
+		}
+		written := make(chan error)
+		go func() {
+			_, err := f.WriteAt(content, 0)
+			written <- err
+		}()
+		for at(0) == before {
+			runtime.Gosched()
+		}
+		target, err := walkIn(t, "/", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		going := at(size-1) == before
+		opened, err := target.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if going && at(size-1) == before {
+			t.Error("opened in the middle of a write")
+		}
+		if going {
+			inTime++
+		}
+		if err := errors.Join(<-written, opened.Close(), target.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if inTime == 0 {
+		t.Error("no write was caught at work")
 	}
 }

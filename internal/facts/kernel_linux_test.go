@@ -54,7 +54,7 @@ func places(t *testing.T) map[string]string {
 		if err := errors.Join(unix.Statfs(dir, &sf), os.Chmod(dir, 0o755)); err != nil {
 			t.Fatal(err)
 		}
-		all[filesystem(int64(sf.Type))] = dir
+		all[filesystem(int64(sf.Type))] = dir //nolint:unconvert // 32 bits on some systems
 	}
 	if len(all) < 2 {
 		asnobody.NotRun(t, "let /tmp and /dev/shm be on a disk and in memory (tmpfs)")

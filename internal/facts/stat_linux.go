@@ -23,7 +23,9 @@ func statx(fd int, st *unix.Statx_t) error {
 }
 
 // has reports an attribute that the file system is known to keep; one that it does not keep, no file has.
-func has(st *unix.Statx_t, attribute uint64) bool { return st.Attributes&st.Attributes_mask&attribute != 0 }
+func has(st *unix.Statx_t, attribute uint64) bool {
+	return st.Attributes&st.Attributes_mask&attribute != 0
+}
 
 // look fills in what the walk needs to know of a frame.
 func (r *Root) look(f *frame) error {
@@ -68,6 +70,7 @@ func (w *walk) describe(t *Target, f frame) error {
 	if where != expected || f.stat.Nlink == 0 {
 		return ErrChanged
 	}
+	t.where = where
 	var sf unix.Statfs_t
 	if err := unix.Fstatfs(t.fd, &sf); err != nil {
 		return err

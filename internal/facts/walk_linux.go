@@ -258,10 +258,11 @@ func readlink(fd int) (string, error) {
 
 // handle is the open file of a Target.
 type handle struct {
-	fd   int
-	stat unix.Statx_t
-	acl  []aclEntry
-	self int64
+	fd    int
+	stat  unix.Statx_t
+	acl   []aclEntry
+	where string // as the kernel names it
+	self  int64
 }
 
 // Close frees the descriptor.
@@ -294,18 +295,40 @@ func (h *handle) Open() (*os.File, error) {
 	case err != nil:
 		return nil, err
 	}
+	settle(fd)
 	f := os.NewFile(uintptr(fd), "secret")
-	if err := h.Unchanged(f); err != nil {
+	if err := h.same(f); err != nil {
 		_ = f.Close()
 		return nil, err
 	}
 	return f, nil
 }
 
+// settle waits for whoever is in the middle of changing the inode. The kernel sets time stamps before it copies what is
+// written, and drops a link before it forgets the name: facts taken in between look like those of a file at rest. It
+// changes an inode under a lock that ext4, btrfs, tmpfs and overlayfs take for this search too. It fails on a file
+// without data; its result does not matter.
+func settle(fd int) { _, _ = unix.Seek(fd, 0, unix.SEEK_DATA) }
+
 // Unchanged compares everything that the description rests on with what f is now. A change in the same tick of a coarse
 // clock shows in no time stamp (before Linux 6.13, or on a file system without fine ones): type, owner, mode, link
 // count, size and the extended ACL are compared for themselves, and only the content is left for the caller to compare.
+// A directory on the way may have been renamed: the file is still the one that was described.
 func (h *handle) Unchanged(f *os.File) error {
+	if err := h.same(f); err != nil {
+		return err
+	}
+	where, err := fdPath(h.fd)
+	if err == nil && where != h.where && strings.HasSuffix(where, removed) {
+		err = ErrChanged // described between the loss of a link and that of its name
+	}
+	return err
+}
+
+// removed is what the kernel appends to the name of a file that is not there any more (proc_pid_fd(5)).
+const removed = " (deleted)"
+
+func (h *handle) same(f *os.File) error {
 	var now unix.Statx_t
 	raw, err := f.SyscallConn()
 	if err != nil {
@@ -348,6 +371,6 @@ func (r *Root) ReadFile(name string, most int64) ([]byte, error) {
 	if err != nil {
 		return nil, &Error{name, err}
 	}
-	defer f.Close() //nolint:errcheck // only read
-	return io.ReadAll(io.LimitReader(f, most))
+	defer f.Close()                                    //nolint:errcheck // only read
+	return io.ReadAll(io.NewSectionReader(f, 0, most)) // wherever settle left the descriptor
 }
