@@ -55,7 +55,9 @@ type openHouse struct {
 	allow policy.Decision
 }
 
-func (p *openHouse) MayAsk(context.Context, *policy.Request) (bool, error) { return true, nil }
+func (p *openHouse) Ask(context.Context, *policy.Request) (policy.Decision, error) {
+	return p.allow, nil
+}
 
 func (p *openHouse) Decide(ctx context.Context, r *policy.Request) (policy.Decision, error) {
 	f := &r.Resource.File

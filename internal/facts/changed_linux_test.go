@@ -1,6 +1,7 @@
 package facts
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -184,18 +185,13 @@ func TestOpenWaitsForAWrite(t *testing.T) {
 		}
 		return b[0]
 	}
-	content := make([]byte, size)
+	contents := [2][]byte{bytes.Repeat([]byte("a"), size), bytes.Repeat([]byte("b"), size)}
+	if _, err := f.WriteAt(contents[1], 0); err != nil {
+		t.Fatal(err)
+	}
 	inTime := 0
-	for round := byte(1); round < 100 && inTime < 5; round++ {
-		before := round - 1
-		if before == 0 {
-			if _, err := f.WriteAt(content, 0); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for i := range content {
-			content[i] = round
-		}
+	for round := 0; round < 100 && inTime < 5; round++ {
+		content, before := contents[round%2], contents[1-round%2][0]
 		written := make(chan error)
 		go func() {
 			_, err := f.WriteAt(content, 0)
