@@ -147,7 +147,7 @@ func (a *attempt) walk(name string) error {
 	}
 	a.target = t
 	r := &a.req.Resource
-	r.Resolved, r.Above, r.File = t.Resolved, t.Above, t.File
+	r.Resolved, r.Above, r.Links, r.File = t.Resolved, t.Above, t.Links, t.File
 	if r.Path == "" {
 		r.Path = name
 	}

@@ -137,6 +137,7 @@ func (e *encoder) reference(s *Resource) {
 // facts writes what the host says of a resource besides, but for its files and directories.
 func (e *encoder) facts(s *Resource) {
 	e.raw(`,"resolved":`).str(s.Resolved)
+	e.raw(`,"links":`).strs(s.Links)
 	e.raw(`,"origin":`).str(s.Origin)
 	e.raw(`,"facts":`).str(string(s.Facts))
 }
@@ -195,6 +196,8 @@ func (e *encoder) inode(f *File) {
 	e.raw(`,"size":`).num(f.Size)
 	e.raw(`,"nlink":`).num(f.NLink)
 	e.raw(`,"filesystem":`).str(f.Filesystem)
+	e.raw(`,"immutable":`).bool(f.Immutable)
+	e.raw(`,"append_only":`).bool(f.AppendOnly)
 	e.raw(`,"symlinks":`).num(int64(f.Symlinks))
 	e.raw(`,"final_symlink":`).bool(f.FinalSymlink)
 	e.raw(`,"acl":`).bool(f.ACL)

@@ -68,11 +68,11 @@ func inputFields() []string {
 	fields := strings.Fields(`api action
 		subject.service subject.container subject.uid subject.gid subject.unit subject.exe subject.spiffe_id
 		subject.attested.uid subject.attested.gid subject.attested.unit subject.attested.exe subject.attested.spiffe_id
-		resource.source resource.path resource.resolved resource.ancestors resource.name resource.purpose resource.origin
+		resource.source resource.path resource.resolved resource.ancestors resource.links resource.name resource.purpose resource.origin
 		resource.facts context.phase context.host context.environment context.memory`)
 	for _, file := range []string{"resource.file.", "resource.origin_file."} {
 		for _, f := range strings.Fields(`type mode mode_octal group_bits other_bits uid gid owner_is_root owner_is_me size nlink
-			filesystem mount.read_only mount.nosuid mount.nodev mount.noexec symlinks final_symlink acl
+			filesystem mount.read_only mount.nosuid mount.nodev mount.noexec immutable append_only symlinks final_symlink acl
 			readers.uids readers.gids readers.everyone writers.uids writers.gids writers.everyone`) {
 			fields = append(fields, file+f)
 		}

@@ -24,10 +24,8 @@ func appendKey(b []byte, q question, r *Request) []byte {
 		return b
 	}
 	b = appendText(b, s.Resolved)
-	b = binary.LittleEndian.AppendUint64(b, uint64(len(s.Above)))
-	for _, dir := range s.Above {
-		b = appendText(b, dir)
-	}
+	b = appendTexts(b, s.Above)
+	b = appendTexts(b, s.Links)
 	b = appendText(b, s.Origin)
 	b = appendText(b, string(s.Facts))
 	b = appendFile(b, &s.File)
@@ -57,10 +55,18 @@ func appendFile(b []byte, f *File) []byte {
 	b = appendText(b, f.Filesystem)
 	b = appendNumbers(b, int64(f.Mode), f.UID, f.GID, f.Size, f.NLink, int64(f.Symlinks))
 	b = append(b, packed(f.OwnerIsRoot, f.OwnerIsMe, f.Mount.ReadOnly, f.Mount.NoSUID, f.Mount.NoDev, f.Mount.NoExec),
-		packed(f.FinalSymlink, f.ACL, f.Readers.Everyone, f.Writers.Everyone))
+		packed(f.FinalSymlink, f.ACL, f.Readers.Everyone, f.Writers.Everyone, f.Immutable, f.AppendOnly))
 	for _, ids := range [...][]int64{f.Readers.UIDs, f.Readers.GIDs, f.Writers.UIDs, f.Writers.GIDs} {
 		b = binary.LittleEndian.AppendUint64(b, uint64(len(ids)))
 		b = appendNumbers(b, ids...)
+	}
+	return b
+}
+
+func appendTexts(b []byte, texts []string) []byte {
+	b = binary.LittleEndian.AppendUint64(b, uint64(len(texts)))
+	for _, s := range texts {
+		b = appendText(b, s)
 	}
 	return b
 }

@@ -93,6 +93,7 @@ type Resource struct {
 	Path     string   // as asked, lexically clean; empty for a source without one
 	Resolved string   // the real path, every symlink followed
 	Above    []string // the directories above Resolved, nearest first; "ancestors" in the input
+	Links    []string // the real path of each symlink that was followed from Path to Resolved, in order
 	Name     string   // credential or variable
 	Purpose  string   // derivation label
 	Origin   string   // where the runtime file comes from: a host path, "namespace/secret/key"
@@ -116,6 +117,8 @@ type File struct {
 	NLink        int64
 	Filesystem   string // "ext4", "tmpfs", …; "unknown" when not in the host's table
 	Mount        Mount
+	Immutable    bool // chattr(1) +i; false also where the file system has no such attribute
+	AppendOnly   bool // chattr(1) +a; likewise
 	Symlinks     int  // followed on the way, all components
 	FinalSymlink bool // the last component itself was a symlink
 	ACL          bool // an extended POSIX ACL is set on the file

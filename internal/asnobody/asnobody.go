@@ -105,14 +105,21 @@ func Second() bool { return os.Getenv(marker) != "" }
 // run, which is without on purpose, it just returns.
 func Root(t testing.TB) bool {
 	t.Helper()
-	switch {
-	case os.Geteuid() == 0:
+	if os.Geteuid() == 0 {
 		return true
-	case Second():
-	case os.Getenv("CI") == "true":
-		t.Error("this part needs root; CI has to run it as root")
-	default:
-		fmt.Fprintf(os.Stderr, "not run: %s: run the tests as root\n", t.Name())
+	}
+	if !Second() {
+		NotRun(t, "run the tests as root")
 	}
 	return false
+}
+
+// NotRun says that a part of a test needs something that is not here, and what to do about it. CI has to have it.
+func NotRun(t testing.TB, remedy string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Errorf("CI has to run this part: %s", remedy)
+		return
+	}
+	fmt.Fprintf(os.Stderr, "not run: %s: %s\n", t.Name(), remedy)
 }

@@ -20,6 +20,7 @@ var (
 	ErrNotDir  = errors.New("not a directory")         // a component above the last one
 	ErrChanged = errors.New("changed while it was looked at")
 	ErrPath    = errors.New("not an absolute, clean path in UTF-8")
+	ErrOwner   = errors.New("its owner has no number here") // and shows as that of nobody, see [handle.Open]
 
 	// ErrDangling matches fs.ErrNotExist too: there is a link at the path, and nothing where it leads.
 	ErrDangling = fmt.Errorf("a symbolic link to nothing: %w", fs.ErrNotExist)
@@ -55,6 +56,7 @@ type entry struct {
 	uid, gid int64
 	mode     uint32     // twelve permission bits
 	acl      []aclEntry // the extended ACL; asked for only where it can matter
+	mounted  bool       // a file system is mounted here, over an entry that cannot be seen
 }
 
 const (
@@ -99,16 +101,14 @@ func (p *principals) gid(id int64) {
 }
 
 // addDir adds who can replace child in a directory: its owner, and whoever the mode lets write. In a sticky directory
-// only the owner of the directory and that of the entry can rename or remove it (inode(7)).
+// only the owner of the directory and that of the entry can rename or remove it (inode(7)), and the latter is added with
+// the entry itself. The owner of an entry under a mount can be anybody: from a namespace without that mount, he renames
+// the entry, and the mount goes with it.
 func (p *principals) addDir(dir, child entry) {
 	p.uid(dir.uid)
-	if dir.mode&sticky != 0 {
-		if dir.mode&(groupWrite|otherWrite) != 0 {
-			p.uid(child.uid)
-		}
-		return
+	if dir.mode&sticky == 0 || child.mounted {
+		p.addClass(dir, groupWrite, otherWrite)
 	}
-	p.addClass(dir, groupWrite, otherWrite)
 }
 
 // addLink adds the owner of a symbolic link that was followed: whoever made it chose where it leads.

@@ -1,17 +1,41 @@
 package facts
 
 import (
+	"errors"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/llorch/secrets-management/policy"
 )
 
-// look fills in what the walk needs to know of a frame.
-func (r *Root) look(f *frame) error {
-	if err := unix.Fstat(f.fd, &f.stat); err != nil {
+// whole is what every file system tells: a fact that cannot be had is an error.
+const whole = unix.STATX_BASIC_STATS &^ (unix.STATX_ATIME | unix.STATX_BLOCKS)
+
+// statx is stat(2) with the attributes of a file (chattr(1)) and of its place. It looks at a descriptor, not at a path.
+func statx(fd int, st *unix.Statx_t) error {
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, st); err != nil {
 		return err
 	}
-	f.entry = entry{uid: r.mapUID(f.stat.Uid), gid: int64(f.stat.Gid), mode: f.stat.Mode & 0o7777}
+	if st.Mask&whole != whole {
+		return errors.New("the file system does not tell what the file is")
+	}
+	return nil
+}
+
+// has reports an attribute that the file system is known to keep; one that it does not keep, no file has.
+func has(st *unix.Statx_t, attribute uint64) bool {
+	return st.Attributes&st.Attributes_mask&attribute != 0
+}
+
+// look fills in what the walk needs to know of a frame.
+func (r *Root) look(f *frame) error {
+	if err := statx(f.fd, &f.stat); err != nil {
+		return err
+	}
+	f.entry = entry{
+		uid: r.mapUID(f.stat.Uid), gid: int64(f.stat.Gid), mode: uint32(f.stat.Mode & 0o7777),
+		mounted: has(&f.stat, unix.STATX_ATTR_MOUNT_ROOT),
+	}
 	switch f.stat.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 		if f.mode&groupWrite == 0 {
@@ -46,6 +70,7 @@ func (w *walk) describe(t *Target, f frame) error {
 	if where != expected || f.stat.Nlink == 0 {
 		return ErrChanged
 	}
+	t.where = where
 	var sf unix.Statfs_t
 	if err := unix.Fstatfs(t.fd, &sf); err != nil {
 		return err
@@ -56,16 +81,17 @@ func (w *walk) describe(t *Target, f frame) error {
 	t.File = policy.File{
 		Type: fileType(f.stat.Mode), Mode: f.mode, UID: f.uid, GID: f.gid,
 		OwnerIsRoot: f.uid == 0, OwnerIsMe: f.uid == w.self,
-		Size: f.stat.Size, NLink: int64(f.stat.Nlink), //nolint:gosec // G115: link counts are small; 32 bits on some systems
+		Size: int64(f.stat.Size), NLink: int64(f.stat.Nlink), //nolint:gosec // G115: the kernel's own sizes are signed
 		Filesystem: filesystem(int64(sf.Type)),  //nolint:unconvert // 32 bits on some systems
 		Mount:      mountFlags(int64(sf.Flags)), //nolint:unconvert // 32 bits on some systems
-		Symlinks:   len(t.Links), FinalSymlink: w.final,
+		Immutable:  has(&f.stat, unix.STATX_ATTR_IMMUTABLE), AppendOnly: has(&f.stat, unix.STATX_ATTR_APPEND),
+		Symlinks: len(t.Links), FinalSymlink: w.final,
 		ACL: f.acl != nil, Readers: readers.Principals, Writers: writers.Principals,
 	}
 	return nil
 }
 
-func fileType(mode uint32) string {
+func fileType(mode uint16) string {
 	switch mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		return "regular"

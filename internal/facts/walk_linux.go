@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -29,8 +30,8 @@ func OpenRoot(dir string) (*Root, error) {
 		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
 	}
 	r := &Root{fd: fd}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	var st unix.Statx_t
+	if err := statx(fd, &st); err != nil {
 		_ = unix.Close(fd)
 		return nil, &os.PathError{Op: "stat", Path: dir, Err: err}
 	}
@@ -59,7 +60,7 @@ type frame struct {
 	fd   int
 	name string
 	entry
-	stat unix.Stat_t
+	stat unix.Statx_t
 }
 
 // walk is the state of one resolution.
@@ -219,7 +220,7 @@ func (w *walk) target() (*Target, error) {
 		}
 		f.fd = fd
 	}
-	t := &Target{Resolved: w.resolved(), Links: w.links, Barred: w.barred, handle: handle{fd: f.fd, stat: f.stat}}
+	t := &Target{Resolved: w.resolved(), Links: w.links, Barred: w.barred, handle: handle{fd: f.fd, stat: f.stat, acl: f.acl, self: w.self}}
 	for p := t.Resolved; p != "/"; {
 		p = path.Dir(p)
 		t.Above = append(t.Above, p)
@@ -257,8 +258,11 @@ func readlink(fd int) (string, error) {
 
 // handle is the open file of a Target.
 type handle struct {
-	fd   int
-	stat unix.Stat_t
+	fd    int
+	stat  unix.Statx_t
+	acl   []aclEntry
+	where string // as the kernel names it
+	self  int64
 }
 
 // Close frees the descriptor.
@@ -271,36 +275,83 @@ func (h *handle) Close() error {
 	return unix.Close(fd)
 }
 
+// nobody is how the kernel shows an owner that has no number in this user namespace or on this mount
+// (user_namespaces(7)), and an account of its own as well.
+const nobody = 65534
+
 // Open opens the same inode for reading. It is meant for regular files; it does not block on any other. The error
-// matches ErrChanged when what is opened is no longer what was described.
+// matches ErrChanged when what is opened is no longer what was described, and ErrOwner when self is nobody and the file
+// looked like its own but is that of somebody without a number here.
 func (h *handle) Open() (*os.File, error) {
-	const flags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
+	flags := unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
+	prove := h.self == nobody && h.stat.Uid == nobody
+	if prove {
+		flags |= unix.O_NOATIME // only the owner may ask for it (open(2)), and the kernel knows who that is
+	}
 	fd, err := openat(unix.AT_FDCWD, procPath(h.fd), flags)
-	if err != nil {
+	switch {
+	case prove && errors.Is(err, unix.EPERM):
+		return nil, ErrOwner
+	case err != nil:
 		return nil, err
 	}
+	settle(fd)
 	f := os.NewFile(uintptr(fd), "secret")
-	if err := h.Unchanged(f); err != nil {
+	if err := h.same(f); err != nil {
 		_ = f.Close()
 		return nil, err
 	}
 	return f, nil
 }
 
-// Unchanged compares everything that the description rests on with what f is now.
+// settle waits for whoever is in the middle of changing the inode. The kernel sets time stamps before it copies what is
+// written, and drops a link before it forgets the name: facts taken in between look like those of a file at rest. It
+// changes an inode under a lock that ext4, btrfs, tmpfs and overlayfs take for this search too. It fails on a file
+// without data; its result does not matter.
+func settle(fd int) { _, _ = unix.Seek(fd, 0, unix.SEEK_DATA) }
+
+// Unchanged compares everything that the description rests on with what f is now. A change in the same tick of a coarse
+// clock shows in no time stamp (before Linux 6.13, or on a file system without fine ones): type, owner, mode, link
+// count, size and the extended ACL are compared for themselves, and only the content is left for the caller to compare.
+// A directory on the way may have been renamed: the file is still the one that was described.
 func (h *handle) Unchanged(f *os.File) error {
-	var now unix.Stat_t
+	if err := h.same(f); err != nil {
+		return err
+	}
+	where, err := fdPath(h.fd)
+	if err == nil && where != h.where && strings.HasSuffix(where, removed) {
+		err = ErrChanged // described between the loss of a link and that of its name
+	}
+	return err
+}
+
+// removed is what the kernel appends to the name of a file that is not there any more (proc_pid_fd(5)).
+const removed = " (deleted)"
+
+func (h *handle) same(f *os.File) error {
+	var now unix.Statx_t
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return err
 	}
-	if cerr := raw.Control(func(fd uintptr) { err = unix.Fstat(int(fd), &now) }); cerr != nil || err != nil {
+	if cerr := raw.Control(func(fd uintptr) { err = statx(int(fd), &now) }); cerr != nil || err != nil {
 		return errors.Join(cerr, err)
 	}
 	was := &h.stat
-	same := now.Dev == was.Dev && now.Ino == was.Ino && now.Mode == was.Mode && now.Uid == was.Uid && now.Gid == was.Gid &&
-		now.Nlink == was.Nlink && now.Size == was.Size && now.Mtim == was.Mtim && now.Ctim == was.Ctim
+	same := now.Dev_major == was.Dev_major && now.Dev_minor == was.Dev_minor && now.Ino == was.Ino && now.Mode == was.Mode &&
+		now.Uid == was.Uid && now.Gid == was.Gid && now.Nlink == was.Nlink && now.Size == was.Size &&
+		now.Mtime == was.Mtime && now.Ctime == was.Ctime && now.Attributes == was.Attributes
 	if !same {
+		return ErrChanged
+	}
+	if now.Mode&0o070 == 0 {
+		return nil // an ACL that has nothing to give: the bits are its mask
+	}
+	acl, err := readACL(h.fd)
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(acl, h.acl) {
 		return ErrChanged
 	}
 	return nil
@@ -320,6 +371,6 @@ func (r *Root) ReadFile(name string, most int64) ([]byte, error) {
 	if err != nil {
 		return nil, &Error{name, err}
 	}
-	defer f.Close() //nolint:errcheck // only read
-	return io.ReadAll(io.LimitReader(f, most))
+	defer f.Close()                                    //nolint:errcheck // only read
+	return io.ReadAll(io.NewSectionReader(f, 0, most)) // wherever settle left the descriptor
 }

@@ -17,12 +17,25 @@ import (
 	"github.com/llorch/secrets-management/internal/asnobody"
 )
 
-func TestMain(m *testing.M) { os.Exit(asnobody.Main(m)) }
+func TestMain(m *testing.M) {
+	if what := os.Getenv(probing); what != "" {
+		os.Exit(probeMain(what))
+	}
+	os.Exit(asnobody.Main(m))
+}
 
 // tree makes files, directories (name/) and links (name -> target) below a fresh folder.
 func tree(t *testing.T, items ...string) string {
 	t.Helper()
-	dir, err := filepath.EvalSymlinks(t.TempDir())
+	return treeIn(t, t.TempDir(), items...)
+}
+
+func treeIn(t *testing.T, base string, items ...string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(base, "tree")
+	if err == nil {
+		dir, err = filepath.EvalSymlinks(dir)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,6 +303,18 @@ func TestReadFile(t *testing.T) {
 	if b, err := r.ReadFile("/etc/passwd", 100); err != nil || string(b) != "etc/passwd" {
 		t.Errorf("%q %v", b, err)
 	}
+	const hole = 1 << 20
+	sparse, err := os.Create(dir + "/sparse")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sparse.WriteAt([]byte("x"), hole); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := r.ReadFile("/sparse", hole+1); err != nil || len(b) != hole+1 {
+		t.Errorf("%d bytes %v", len(b), err)
+	}
+	sparse.Close()
 	for _, name := range []string{"/etc/d", "/none"} {
 		if _, err := r.ReadFile(name, 100); err == nil {
 			t.Errorf("%s was read", name)

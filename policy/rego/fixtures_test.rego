@@ -85,7 +85,7 @@ token_file := {
 	"action": "load_secret",
 	"resource": {
 		"source": "file", "path": "/etc/llorch/secrets/api-token", "resolved": "/etc/llorch/secrets/api-token",
-		"ancestors": ["/etc/llorch/secrets", "/etc/llorch", "/etc", "/"], "name": "", "purpose": "", "origin": "",
+		"ancestors": ["/etc/llorch/secrets", "/etc/llorch", "/etc", "/"], "links": [], "name": "", "purpose": "", "origin": "",
 		"facts": "observed", "file": private_file, "origin_file": unknown_file,
 	},
 	"context": {"phase": "runtime", "host": "h1", "environment": "", "memory": "locked"},
@@ -129,7 +129,7 @@ token_variable := change(token_file, {"resource": {
 
 private_file := object.union(judged_facts, {
 	"mode": 384, "mode_octal": "0600", "uid": 1001, "gid": 1001, "owner_is_root": false, "symlinks": 0,
-	"mount": {"read_only": false, "nosuid": false, "nodev": false, "noexec": false},
+	"mount": {"read_only": false, "nosuid": false, "nodev": false, "noexec": false}, "immutable": false, "append_only": false,
 	"readers": {"uids": [1001], "gids": [], "everyone": false},
 })
 
@@ -142,7 +142,8 @@ judged_facts := {
 unknown_file := {
 	"type": "", "mode": 0, "mode_octal": "0000", "group_bits": 0, "other_bits": 0, "uid": 0, "gid": 0,
 	"owner_is_root": false, "owner_is_me": false, "size": 0, "nlink": 0, "filesystem": "",
-	"mount": {"read_only": false, "nosuid": false, "nodev": false, "noexec": false}, "symlinks": 0,
+	"mount": {"read_only": false, "nosuid": false, "nodev": false, "noexec": false},
+	"immutable": false, "append_only": false, "symlinks": 0,
 	"final_symlink": false, "acl": false,
 	"readers": {"uids": [], "gids": [], "everyone": false}, "writers": {"uids": [], "gids": [], "everyone": false},
 }

@@ -8,7 +8,8 @@ import (
 // file is what the host says about a private file of the service with uid 1001.
 const file = `{"type": "regular", "mode": 384, "mode_octal": "0600", "group_bits": 0, "other_bits": 0, "uid": 1001, "gid": 1001,
 	"owner_is_root": false, "owner_is_me": true, "size": 65, "nlink": 1, "filesystem": "ext4",
-	"mount": {"read_only": false, "nosuid": false, "nodev": false, "noexec": false}, "symlinks": 0, "final_symlink": false,
+	"mount": {"read_only": false, "nosuid": false, "nodev": false, "noexec": false},
+	"immutable": false, "append_only": false, "symlinks": 0, "final_symlink": false,
 	"acl": false, "readers": {"uids": [1001], "gids": [], "everyone": false},
 	"writers": {"uids": [0, 1001], "gids": [], "everyone": false}}`
 
@@ -19,7 +20,7 @@ func fileRequest(t testing.TB) map[string]any {
 	"subject": {"service": "queen-rbee", "container": "", "uid": 1001, "gid": 1001, "unit": "queen-rbee.service",
 		"exe": "/usr/bin/queen", "spiffe_id": "", "attested": {"uid": "getuid", "gid": "getgid", "unit": "", "exe": "", "spiffe_id": ""}},
 	"resource": {"source": "file", "path": "/etc/llorch/secrets/api-token", "resolved": "/etc/llorch/secrets/api-token",
-		"ancestors": ["/etc/llorch/secrets", "/etc/llorch", "/etc", "/"], "name": "", "purpose": "", "origin": "",
+		"ancestors": ["/etc/llorch/secrets", "/etc/llorch", "/etc", "/"], "links": [], "name": "", "purpose": "", "origin": "",
 		"facts": "observed", "file": `+file+`, "origin_file": `+unknownFile+`},
 	"context": {"phase": "runtime", "host": "h1", "environment": "", "memory": "locked"}}`)
 }
@@ -27,7 +28,8 @@ func fileRequest(t testing.TB) map[string]any {
 // unknownFile is a file of which nothing is known.
 const unknownFile = `{"type": "", "mode": 0, "mode_octal": "0000", "group_bits": 0, "other_bits": 0, "uid": 0, "gid": 0,
 	"owner_is_root": false, "owner_is_me": false, "size": 0, "nlink": 0, "filesystem": "",
-	"mount": {"read_only": false, "nosuid": false, "nodev": false, "noexec": false}, "symlinks": 0, "final_symlink": false,
+	"mount": {"read_only": false, "nosuid": false, "nodev": false, "noexec": false},
+	"immutable": false, "append_only": false, "symlinks": 0, "final_symlink": false,
 	"acl": false, "readers": {"uids": [], "gids": [], "everyone": false},
 	"writers": {"uids": [], "gids": [], "everyone": false}}`
 

@@ -21,6 +21,7 @@ type Decider interface {
 type Seen struct {
 	Resolved string
 	Above    []string
+	Links    []string
 	File     policy.File
 	Barred   string // the first directory that the user surely may not search, or the file that it may not read
 }

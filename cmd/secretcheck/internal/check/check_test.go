@@ -70,7 +70,7 @@ func run(p Decider, h Host, loads ...descriptor.Load) Result {
 }
 
 func file(path string) map[string]Seen {
-	return map[string]Seen{path: {Resolved: path, Above: []string{"/"}, File: policy.File{Type: "regular", Size: 65}}}
+	return map[string]Seen{path: {Resolved: path, Above: []string{"/"}, Links: []string{"/l"}, File: policy.File{Type: "regular", Size: 65}}}
 }
 
 // Evidence for CHK-1024.
@@ -165,7 +165,8 @@ func TestCHK1025FilesAreSeenAsTheService(t *testing.T) {
 	p, h := &rules{may: []policy.Action{policy.LoadKey}}, &tree{files: file("/f")}
 	l := descriptor.Load{Service: "s", Source: policy.SourceFile, Action: policy.LoadKey, Path: "/f", UID: 7}
 	run(p, h, l)
-	if fmt.Sprint(h.seen) != "[/f as 7]" || p.asked[0].Resource.Facts != policy.FactsObserved || p.asked[0].Resource.File.Size != 65 {
+	if fmt.Sprint(h.seen) != "[/f as 7]" || p.asked[0].Resource.Facts != policy.FactsObserved || p.asked[0].Resource.File.Size != 65 ||
+		fmt.Sprint(p.asked[0].Resource.Links) != "[/l]" {
 		t.Errorf("seen %v, asked %+v", h.seen, p.asked[0])
 	}
 }

@@ -113,7 +113,8 @@ func (c *checker) addFacts(ctx context.Context, l descriptor.Load, req *policy.R
 		return "", true
 	case l.Source == policy.SourceFile:
 		j.barred = seen.Barred
-		r.Facts, r.Resolved, r.Above, r.File = policy.FactsObserved, seen.Resolved, seen.Above, seen.File
+		r.Facts, r.Resolved, r.Above, r.Links = policy.FactsObserved, seen.Resolved, seen.Above, seen.Links
+		r.File = seen.File
 		return "", false
 	}
 	if l.Directory && seen.File.Type != "directory" {

@@ -51,7 +51,7 @@ func (h *Host) See(path string, self int64) (check.Seen, error) {
 	if err := t.Close(); err != nil {
 		return check.Seen{}, err
 	}
-	return check.Seen{Resolved: t.Resolved, Above: t.Above, File: t.File, Barred: t.Barred}, nil
+	return check.Seen{Resolved: t.Resolved, Above: t.Above, Links: t.Links, File: t.File, Barred: t.Barred}, nil
 }
 
 // missing finds out whether a symbolic link is why nothing is at a path: the first component that is not there, though
