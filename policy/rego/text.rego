@@ -12,6 +12,8 @@ longest_path := 180
 
 longest_text := 100
 
+longest_twice := 70
+
 longest_list := 30
 
 # Numbers by json.marshal: format_int ends the evaluation in Wasm for a uid or a size beyond 31 bits.
@@ -48,8 +50,53 @@ strangers(principals) := substring(concat(", ", sort(names)), 0, 500) if {
 hand_over(place) := concat(" ", [" && chown", place.owner, shell(place.path)]) if {
 	input.resource.source == "file"
 	place.file.owner_is_me == false
-	count(place.path) <= longest_text
+	count(place.path) <= longest_twice
 } else := ""
+
+# In a container a platform makes the file, and nobody can run the command: what to do there stands behind it as a
+# shell's comment. What lets more than read cannot be granted.
+unless_read_granted(place, grant) := in_container(concat("", ["\"group_read\": ", text(place.file.gid)]), grant) if {
+	input.resource.source == "file"
+	place.file.other_bits == 0
+	place.file.group_bits == 4
+	is_number(place.file.gid)
+} else := in_container("\"world_read\": true", grant) if {
+	input.resource.source == "file"
+	place.file.other_bits == 4
+	read_or_nothing(place.file.group_bits)
+} else := ""
+
+in_container(relaxed, grant) := concat("", [
+	" # in a container: mount it with mode 0400, or add ", relaxed, " to relax of grant ", quoted(grant.id),
+])
+
+# Only for the source file: a credential belongs to root or the service, what it is copied from to root. Of several
+# strangers none is trusted alone.
+unless_owner_granted(place, grant) := concat("", [
+	" # in a container: or add \"owner\": ", text(place.file.uid), " to relax of grant ", quoted(grant.id),
+]) if {
+	input.resource.source == "file"
+	can_own(place.file.uid)
+	place.file.writers.everyone == false
+	place.file.writers.gids == []
+	{uid | some uid in place.file.writers.uids; not own_uid(uid)} == {place.file.uid}
+} else := ""
+
+# The numbers that relax.owner can have.
+can_own(uid) if {
+	is_number(uid)
+	uid >= 1
+	uid <= 4294967294
+}
+
+# What makes a grant cover a path. In a Kubernetes volume the real path has a directory that another replaces when the
+# secret changes, ..2026_11_24_…: only the volume as a whole can be named.
+covering(path) := concat("", [member(volume), " to dirs"]) if {
+	is_string(path)
+	contains(path, "/..")
+	volume := split(path, "/..")[0]
+	startswith(volume, "/")
+} else := concat("", [member(path), " to paths"])
 
 # The host calls a file system unknown that it has no name for; no grant can trust that one.
 unless_relaxed("unknown", _) := ""
