@@ -44,8 +44,8 @@ type Load struct {
 //	memfd_secret           makes this one system call, whatever a filter does to it
 func Run(args []string, stdout io.Writer) error {
 	if len(args) == 1 && args[0] == "memfd_secret" {
-		fmt.Fprintln(stdout, memfdSecret())
-		return nil
+		_, err := fmt.Fprintln(stdout, memfdSecret())
+		return err
 	}
 	if len(args) < 3 {
 		return errors.New("usage: probe SERVICE GRANTS REF…")

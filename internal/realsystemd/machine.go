@@ -92,7 +92,7 @@ func (m *Machine) stage(stage, out string) error {
 		return os.WriteFile(name, content, 0o644)
 	}
 	// Services of other users write there.
-	if err := os.Chmod(out, 0o1777); err != nil {
+	if err := os.Chmod(out, 0o777|os.ModeSticky); err != nil {
 		return err
 	}
 	files := map[string][]byte{"box.sh": script}

@@ -77,31 +77,38 @@ func layouts() []layout {
 	return []layout{
 		{
 			"Kubernetes", secretVolume(0o644, 0), "/var/run/secrets/app/token", appUID, volume,
-			map[string]string{"symlink": "true", "world_read": "true"}, []string{"mode_too_open", "symlink_not_granted"},
+			map[string]string{"symlink": "true", "world_read": "true"},
+			[]string{"mode_too_open", "symlink_not_granted"},
 		},
 		{
 			"Kubernetes with a folder in it", secretVolume(0o644, 0), "/run/secrets/app/sub/key", appUID, volume,
-			map[string]string{"world_read": "true"}, []string{"mode_too_open"},
+			map[string]string{"world_read": "true"},
+			[]string{"mode_too_open"},
 		},
 		{
 			"Kubernetes, defaultMode 0400 and fsGroup", secretVolume(0o400, fsGroup), "/run/secrets/app/token", appUID, volume,
-			map[string]string{"symlink": "true", "group_read": "3000"}, []string{"mode_too_open", "symlink_not_granted"},
+			map[string]string{"symlink": "true", "group_read": "3000"},
+			[]string{"mode_too_open", "symlink_not_granted"},
 		},
 		{
 			"Kubernetes, fsGroup", secretVolume(0o644, fsGroup), "/run/secrets/app/token", appUID, volume,
-			map[string]string{"symlink": "true", "world_read": "true"}, []string{"mode_too_open", "symlink_not_granted"},
+			map[string]string{"symlink": "true", "world_read": "true"},
+			[]string{"mode_too_open", "symlink_not_granted"},
 		},
 		{
 			"Kubernetes, defaultMode 0400, as root", secretVolume(0o400, 0), "/run/secrets/app/token", 0, volume,
-			map[string]string{"symlink": "true"}, []string{"symlink_not_granted"},
+			map[string]string{"symlink": "true"},
+			[]string{"symlink_not_granted"},
 		},
 		{
 			"Kubernetes, subPath", subPath, "/mnt/app/token", appUID, `"paths":["/mnt/app/token"]`,
-			map[string]string{"world_read": "true"}, []string{"mode_too_open"},
+			map[string]string{"world_read": "true"},
+			[]string{"mode_too_open"},
 		},
 		{
 			"Podman, Swarm", runSecrets(0o444, 0), "/run/secrets/token", appUID, `"paths":["/run/secrets/token"]`,
-			map[string]string{"world_read": "true"}, []string{"mode_too_open"},
+			map[string]string{"world_read": "true"},
+			[]string{"mode_too_open"},
 		},
 		{
 			"Podman, Swarm, uid and mode=0400", runSecrets(0o400, appUID), "/run/secrets/token", appUID, `"paths":["/run/secrets/token"]`,
@@ -109,15 +116,18 @@ func layouts() []layout {
 		},
 		{
 			"Compose, a file of a user of the host", bindMount(0o644, hostUID), "/run/secrets/token", appUID, `"paths":["/run/secrets/token"]`,
-			map[string]string{"world_read": "true", "owner": "1000"}, []string{"foreign_owner", "mode_too_open", "writable_by_others"},
+			map[string]string{"world_read": "true", "owner": "1000"},
+			[]string{"foreign_owner", "mode_too_open", "writable_by_others"},
 		},
 		{
 			"Compose, the same for root", bindMount(0o600, hostUID), "/run/secrets/token", 0, `"paths":["/run/secrets/token"]`,
-			map[string]string{"owner": "1000"}, []string{"foreign_owner", "writable_by_others"},
+			map[string]string{"owner": "1000"},
+			[]string{"foreign_owner", "writable_by_others"},
 		},
 		{
 			"Compose, a file of root", bindMount(0o444, 0), "/run/secrets/token", appUID, `"paths":["/run/secrets/token"]`,
-			map[string]string{"world_read": "true"}, []string{"mode_too_open"},
+			map[string]string{"world_read": "true"},
+			[]string{"mode_too_open"},
 		},
 		{
 			"Compose, a file of the service", bindMount(0o600, appUID), "/run/secrets/token", appUID, `"paths":["/run/secrets/token"]`,
