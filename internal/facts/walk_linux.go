@@ -144,6 +144,7 @@ func (w *walk) run(name string) error {
 	if err := w.root.look(&top); err != nil {
 		return err
 	}
+	w.disown(&top)
 	w.stack = append(w.stack, top)
 	w.push(name)
 	for len(w.todo) > 0 {
@@ -179,6 +180,7 @@ func (w *walk) step(name string) error {
 		_ = unix.Close(fd)
 		return err
 	}
+	w.disown(&next)
 	w.writers.addDir(dir.entry, next.entry)
 	if next.stat.Mode&unix.S_IFMT != unix.S_IFLNK {
 		w.stack = append(w.stack, next)

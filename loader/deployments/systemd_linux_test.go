@@ -16,7 +16,8 @@ import (
 )
 
 const grants = `{"secrets":{"services":{"app":[
-	{"id":"credentials","actions":["load_secret"],"source":"credential","names":["db","api","tree_a","tree_b","enc"]}]}}}`
+	{"id":"credentials","actions":["load_secret"],"source":"credential","names":["db","api","tree_a","tree_b","enc"]},
+	{"id":"files","actions":["load_secret"],"source":"file","dirs":["/run/machine/files"]}]}}}`
 
 // Where a credential comes from.
 const (
@@ -108,16 +109,21 @@ func machine(t *testing.T, root string) *realsystemd.Machine {
 			file("db"), file("tree/a"), file("tree/b"),
 		},
 		// The host key is made in the machine, and used there.
-		Units: map[string]string{"encrypt.service": "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nRemainAfterExit=yes\n" +
-			"ExecStart=systemd-creds encrypt --with-key=host --name=enc /run/machine/store/db /run/machine/store/enc\n"},
+		Units: map[string]string{"prepare.service": "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nRemainAfterExit=yes\n" +
+			"ExecStart=systemd-creds encrypt --with-key=host --name=enc /run/machine/store/db /run/machine/store/enc\n" +
+			"ExecStart=/bin/sh -ec '" + strings.Join(strangers(), "; ") + "'\n"},
 	}
 	add := func(name, arguments, lines string) {
 		m.Start = append(m.Start, name+".service")
-		m.Units[name+".service"] = "[Unit]\nWants=encrypt.service\nAfter=encrypt.service\n" +
+		m.Units[name+".service"] = "[Unit]\nWants=prepare.service\nAfter=prepare.service\n" +
 			"[Service]\nType=oneshot\nExecStart=/run/machine/probe " + arguments + "\n" + lines
 	}
 	for _, s := range services() {
 		add(s.name, "app /run/machine/grants.json credential:"+strings.Join(s.loads, " credential:"), s.lines)
+	}
+	for _, name := range []string{"plain", "private"} {
+		add("strangers-"+name, "app /run/machine/grants.json file:/run/machine/files/own/token file:/run/machine/files/foreign/token "+
+			"file:/run/machine/files/link/token", "User=nobody\nPrivateUsers="+map[string]string{"plain": "no", "private": "yes"}[name]+"\n")
 	}
 	for name, r := range refused() {
 		add(name, r.service+" /run/machine/grants.json credential:"+r.load, r.lines)
@@ -126,6 +132,31 @@ func machine(t *testing.T, root string) *realsystemd.Machine {
 		add(name, "memfd_secret", lines)
 	}
 	return m
+}
+
+// strangers makes a file of nobody's own in a directory of its own, in one of somebody else, and behind somebody's link.
+func strangers() []string {
+	return []string{
+		"cd /run/machine", "mkdir files", "cd files",
+		"install -d -o nobody -m 0700 own", "install -o nobody -m 0600 ../store/db own/token",
+		"install -d -o 1234 -m 0755 foreign", "install -o nobody -m 0600 ../store/db foreign/token",
+		"ln -s own link", "chown -h 1234 link",
+	}
+}
+
+// checkStrangers: with PrivateUsers= every stranger looks like nobody, and the service is nobody.
+func checkStrangers(t *testing.T, s realsystemd.Service) {
+	t.Helper()
+	for _, got := range report(t, s).Loads {
+		t.Logf("%s: writers %d, %q", got.Ref, got.File.Writers.UIDs, got.Codes)
+		if strings.Contains(got.Ref, "/own/") {
+			if got.Value != contents()["db"] {
+				t.Errorf("%s: %s", got.Ref, got.Error)
+			}
+		} else if got.Value != "" || !slices.Equal(got.Codes, []string{"writable_by_others"}) {
+			t.Errorf("%s: %q, %s", got.Ref, got.Value, got.Error)
+		}
+	}
 }
 
 // TestSystemd: every correct deployment loads, and no other, on this machine's own systemd and on version 257.
@@ -161,6 +192,9 @@ func testSystemd(t *testing.T, root string) (version int) {
 				t.Errorf("loaded %+v, want an error with %q", got, want.says)
 			}
 		})
+	}
+	for _, name := range []string{"strangers-plain", "strangers-private"} {
+		t.Run("OPS-2010/"+name, func(t *testing.T) { checkStrangers(t, r.Services[name+".service"]) })
 	}
 	t.Run("OPS-2005", func(t *testing.T) { checkRaw(t, r) })
 	return r.Version

@@ -548,6 +548,12 @@ test_the_message_has_the_fact if {
 	reason.message == "mode 0644 gives group or others access to the file"
 }
 
+test_who_has_no_number_is_called_so if {
+	reason := judge(with_file({"writers": {"uids": [0, 4294967295, 7]}})).reasons[0]
+	contains(reason.message, ": a user without a number in this user namespace")
+	endswith(reason.message, ", uid 7")
+}
+
 test_a_command_never_has_half_a_path if {
 	long := concat("", ["/", concat("/", [word | some _ in numbers.range(1, 30); word := "directory"])])
 	fix := fix_of(change(with_mode("0644", 4, 4), {"resource": {"resolved": long}}), "mode_too_open")

@@ -40,11 +40,16 @@ member(value) := concat("", ["\"", value, "\""]) if {
 # Wasm: a file with 400 readers would use up the fuel, and the refusal would lose its reasons.
 strangers(principals) := substring(concat(", ", sort(names)), 0, 500) if {
 	all := {"everyone" | principals.everyone == true}
-	users := {concat(" ", ["uid", text(uid)]) | some uid in array.slice(principals.uids, 0, longest_list); not own_uid(uid)}
+	users := {user(uid) | some uid in array.slice(principals.uids, 0, longest_list); not own_uid(uid)}
 	groups := {concat(" ", ["gid", text(gid)]) | some gid in array.slice(principals.gids, 0, longest_list)}
 	names := (all | users) | groups
 	count(names) > 0
 } else := "unknown"
+
+# The number that no user has stands for whoever has none in the service's user namespace.
+user(4294967295) := "a user without a number in this user namespace (PrivateUsers=, a container)"
+
+user(uid) := concat(" ", ["uid", text(uid)]) if uid != 4294967295
 
 # Root's private file is of no use to a service that is not root, unless systemd copies it.
 hand_over(place) := concat(" ", [" && chown", place.owner, shell(place.path)]) if {
