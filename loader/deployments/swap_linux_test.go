@@ -164,7 +164,7 @@ func TestSwapWhileLoading(t *testing.T) {
 	wg.Go(func() { s.run(k) })
 	var loaded, changed int
 	seen := map[int64]bool{}
-	const loads = 4000
+	const loads = 2000
 	for i := range loads {
 		path := []string{"/run/secrets/app/token", "/run/secrets/app/sub/key"}[i%2]
 		oldest := s.done.Load()

@@ -209,7 +209,7 @@ func (l *layout) load(t *testing.T, relax map[string]string) probe.Load {
 // as runs a command as a user of the container, which is in the group fsGroup too.
 func as(uid uint32, command string, arguments ...string) ([]byte, error) {
 	cmd := exec.Command(command, arguments...)
-	cmd.Dir = "/"
+	cmd.Dir, cmd.Env = "/", append(os.Environ(), "PROBE_INTERPRETER=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid, Groups: []uint32{fsGroup}}}
 	return cmd.CombinedOutput()
 }

@@ -219,6 +219,30 @@ func TestTextsFitTheHostsBound(t *testing.T) {
 	}
 }
 
+// TestFixesWithGrantsFit: POL-1003: the longest fix has a path, a grant's longest id and what would relax it.
+func TestFixesWithGrantsFit(t *testing.T) {
+	id := strings.Repeat("x", 100)
+	r := defaultRules(t, `{"secrets":{"services":{"queen-rbee":[{"id":"`+id+`","actions":["load_secret"],"source":"file",
+		"paths":["/etc/llorch/secrets/api-token"]}]}}}`)
+	for _, group := range []float64{0, 4} {
+		for _, length := range []int{70, 71, 100, 180} {
+			in := violating(t, "file", changes{
+				"resource.resolved": "/" + strings.Repeat("\U0001d538", length-1),
+				"resource.file.uid": 4294967294.0, "resource.file.owner_is_me": false, "resource.file.owner_is_root": false,
+				"resource.file.writers.uids": []any{0.0, 4294967294.0}, "resource.file.gid": 4294967294.0,
+				"resource.file.group_bits": 4.0, "resource.file.other_bits": group,
+			})
+			fits(t, r, in, 4)
+			got, _, _ := r.decide(t, in)
+			for _, why := range got.Reasons {
+				if why.Code != "outside_grant" && !strings.Contains(why.Fix, id) {
+					t.Errorf("%s: %q names no grant", why.Code, why.Fix)
+				}
+			}
+		}
+	}
+}
+
 func fits(t *testing.T, r rules, in map[string]any, least int) {
 	t.Helper()
 	got, _, _ := r.decide(t, in)

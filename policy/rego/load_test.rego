@@ -533,7 +533,10 @@ test_the_fix_can_be_pasted_into_a_shell if {
 		`chmod 0600 '/etc/llorch/it'\''s' # in a container: mount it with mode 0400, or add "world_read": true`,
 		` to relax of grant "token-file"`,
 	])
-	fix_of(with_file({"owner_is_me": false, "uid": 7}), "foreign_owner") == "chown 1001 '/etc/llorch/secrets/api-token'"
+	fix_of(with_file({"owner_is_me": false, "uid": 7}), "foreign_owner") == concat("", [
+		`chown 1001 '/etc/llorch/secrets/api-token' # in a container: mount one of root's or the service's own,`,
+		` or add "owner": 7 to relax of grant "token-file"`,
+	])
 }
 
 test_a_file_of_root_is_handed_over_when_it_is_closed if {
@@ -577,6 +580,7 @@ test_the_fix_names_no_grant_that_would_not_do if {
 	}
 	not contains(fix_of(with_file({"uid": 7, "owner_is_me": false, "writers": {"uids": [7, 8]}}), "foreign_owner"), "relax")
 	not contains(fix_of(with_file({"uid": 7, "owner_is_me": false, "writers": {"gids": [7]}}), "foreign_owner"), "relax")
+	not contains(fix_of(with_file({"writers": {"uids": [0, 1001, 7]}}), "writable_by_others"), "relax")
 	every uid in [-1, 0, 4294967295] {
 		not contains(fix_of(with_file({"uid": uid, "owner_is_me": false, "writers": {"uids": [uid]}}), "foreign_owner"), "relax")
 	}

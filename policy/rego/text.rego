@@ -78,14 +78,19 @@ in_container(relaxed, grant) := concat("", [
 # Only for the source file: a credential belongs to root or the service, what it is copied from to root. Of several
 # strangers none is trusted alone.
 unless_owner_granted(place, grant) := concat("", [
-	" # in a container: or add \"owner\": ", text(place.file.uid), " to relax of grant ", quoted(grant.id),
+	" # in a container: mount one of root's or the service's own, or add \"owner\": ", text(place.file.uid), " to relax of grant ", quoted(grant.id),
 ]) if {
 	input.resource.source == "file"
 	can_own(place.file.uid)
+	not own_uid(place.file.uid)
 	place.file.writers.everyone == false
 	place.file.writers.gids == []
-	{uid | some uid in place.file.writers.uids; not own_uid(uid)} == {place.file.uid}
+	every uid in place.file.writers.uids { own_or(uid, place.file.uid) }
 } else := ""
+
+own_or(uid, _) if own_uid(uid)
+
+own_or(uid, owner) if uid == owner
 
 # The numbers that relax.owner can have.
 can_own(uid) if {
