@@ -227,7 +227,7 @@ func TestFixesWithGrantsFit(t *testing.T) {
 	for _, group := range []float64{0, 4} {
 		for _, length := range []int{70, 71, 100, 180} {
 			in := violating(t, "file", changes{
-				"resource.resolved": "/" + strings.Repeat("\U0001d538", length-1),
+				"resource.resolved": "/" + strings.Repeat("'", length-1), "subject.uid": 4294967293.0,
 				"resource.file.uid": 4294967294.0, "resource.file.owner_is_me": false, "resource.file.owner_is_root": false,
 				"resource.file.writers.uids": []any{0.0, 4294967294.0}, "resource.file.gid": 4294967294.0,
 				"resource.file.group_bits": 4.0, "resource.file.other_bits": group,
