@@ -1,7 +1,6 @@
 package rego
 
 import (
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -74,7 +73,6 @@ var violations = []struct {
 	{"SEC-SECRET-020", "origin too large", "rollout", changes{"resource.origin_file.size": 1048577.0}, "origin_too_large"},
 	{"SM-SEC-5005", "origin a symlink", "rollout", changes{"resource.origin_file.final_symlink": true}, "origin_symlink_not_granted"},
 	{"SEC-SECRET-020", "origin on NFS", "rollout", changes{"resource.origin_file.filesystem": "nfs"}, "origin_filesystem_not_trusted"},
-	{"SM-LOAD-4004", "a size that takes over 32 bits", "file", changes{"resource.file.size": 5368709120.0}, "too_large"},
 	{"SM-SEC-5004", "a writer without a number", "file", changes{"resource.file.writers.uids": []any{0.0, 4294967295.0}}, "writable_by_others"},
 	{"SM-SEC-5004", "a reader without a number", "credential", changes{"resource.file.readers.uids": []any{0.0, 4294967295.0}}, "readable_by_others"},
 	{"SM-SEC-5004", "an owner without a number", "file", changes{"resource.file.uid": 4294967295.0, "resource.file.owner_is_me": false, "resource.file.owner_is_root": false}, "foreign_owner"},
@@ -92,13 +90,10 @@ func violating(t testing.TB, base string, c changes) map[string]any {
 }
 
 func TestViolationsAreRefused(t *testing.T) {
-	r, wasm := defaultRules(t, testGrants), inWasm(t, testGrants)
+	r := defaultRules(t, testGrants)
 	for _, v := range violations {
 		t.Run(v.id+"/"+v.name, func(t *testing.T) {
 			got, _, ok := r.decide(t, violating(t, v.base, v.changes))
-			if there, _, ok := wasm.decide(t, violating(t, v.base, v.changes)); !ok || !reflect.DeepEqual(got, there) {
-				t.Errorf("OPA says %+v, Wasm %+v", got, there)
-			}
 			if !ok || got.Allow || !slices.Equal(got.codes(), []string{v.code}) {
 				t.Fatalf("decided %+v, want %s alone", got, v.code)
 			}
