@@ -138,6 +138,9 @@ func (a *attempt) walk(name string) error {
 		return fmt.Errorf("%w: no such file or directory", ErrNotFound)
 	case errors.Is(err, facts.ErrLoop), errors.Is(err, facts.ErrNotDir), errors.Is(err, facts.ErrPath):
 		return fmt.Errorf("%w: %w", ErrPath, errors.Unwrap(err))
+	case errors.Is(err, facts.ErrDeleted):
+		return fmt.Errorf("%w: the file was deleted; where it is a bind mount, such as a Kubernetes subPath, "+
+			"the old file stays until the container starts anew", ErrChanged)
 	case errors.Is(err, facts.ErrChanged):
 		return ErrChanged
 	case errors.Is(err, fs.ErrPermission):

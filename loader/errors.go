@@ -18,7 +18,7 @@ var (
 	ErrPermissionsTooOpen = errors.New("permissions too open")
 	ErrPath               = errors.New("path validation failed")
 	ErrInvalidFormat      = errors.New("invalid format")
-	ErrChanged            = errors.New("changed while it was loaded")
+	ErrChanged            = errors.New("changed while it was loaded") // a load may be tried again
 )
 
 // Stage is the step of a load that failed.

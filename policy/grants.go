@@ -39,6 +39,7 @@ type Grant struct {
 
 // Relax loosens the strict base for one grant, one thing at a time. Its zero value loosens nothing.
 type Relax struct {
+	Owner      *int64 // SourceFile: this uid may own the file, and so change or replace it
 	GroupRead  *int64 // this group may read the file
 	WorldRead  bool   // everyone may read the file
 	Symlink    bool   // the last component may be a symbolic link

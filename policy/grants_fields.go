@@ -20,7 +20,9 @@ func grantFields() []string {
 }
 
 // relaxFields lists the members of relax.
-func relaxFields() []string { return []string{"group_read", "world_read", "symlink", "filesystem"} }
+func relaxFields() []string {
+	return []string{"owner", "group_read", "world_read", "symlink", "filesystem"}
+}
 
 // Names as they may be written in a grant.
 var (
@@ -84,6 +86,8 @@ func (g *Grant) check() error {
 		return errors.New(`field "paths": a variable has no path`)
 	case g.Source == SourceEnv && g.Relax != (Relax{}):
 		return errors.New(`field "relax": there is nothing to relax for a variable`)
+	case g.Source == SourceCredential && g.Relax.Owner != nil:
+		return errors.New(`field "relax": owner: a credential belongs to root or the service, and what it is copied from to root`)
 	case derives && len(g.Purposes) == 0:
 		return errors.New(`field "purposes": action "derive_key" without purposes never matches`)
 	case !derives && len(g.Purposes) > 0:
@@ -115,6 +119,9 @@ func (r *Relax) parse(raw json.RawMessage) error {
 // set decodes one member of relax.
 func (r *Relax) set(field string, raw json.RawMessage) error {
 	switch field {
+	case "owner":
+		r.Owner = new(int64)
+		return parseNumber(raw, r.Owner, 1, 1<<32-2) // root may always
 	case "group_read":
 		r.GroupRead = new(int64)
 		return parseNumber(raw, r.GroupRead, 0, 1<<32-2)

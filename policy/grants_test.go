@@ -63,7 +63,10 @@ func TestParseGrantsRefuses(t *testing.T) {
 		"a purpose for nothing": {granting(file + `,"purposes":["p"]`), in("purposes", `only action "derive_key" has a purpose`)},
 		"an empty purpose":      {granting(strings.Replace(file, "load_secret", "derive_key", 1) + `,"purposes":[""]`), in("purposes", `"" is not a label`)},
 		"no purposes":           {granting(strings.Replace(file, "load_secret", "derive_key", 1)), in("purposes", `action "derive_key" without purposes never matches`)},
-		"an unknown relax":      {granting(file + `,"relax":{"mode":420}`), in("relax", `unknown field "mode"; known: group_read, world_read`)},
+		"an unknown relax":      {granting(file + `,"relax":{"mode":420}`), in("relax", `unknown field "mode"; known: owner, group_read`)},
+		"root as owner":         {granting(file + `,"relax":{"owner":0}`), in("relax", "owner: 0 is not between 1 and 4294967294")},
+		"nobody as owner":       {granting(file + `,"relax":{"owner":4294967295}`), in("relax", "owner: 4294967295 is not between")},
+		"a credential's owner":  {granting(`"id":"token","actions":["load_secret"],"source":"credential","names":["a"],"relax":{"owner":1}`), in("relax", "owner: a credential belongs to root")},
 		"a wrong relax":         {granting(file + `,"relax":{"group_read":"adm"}`), in("relax", "group_read: want a number")},
 		"an unknown group":      {granting(file + `,"relax":{"group_read":-1}`), in("relax", "group_read: -1 is not between 0 and 4294967294")},
 		"a file system unknown": {granting(file + `,"relax":{"filesystem":"unknown"}`), in("relax", `filesystem: "unknown" is not the name`)},
@@ -82,7 +85,7 @@ func TestParseGrantsRefuses(t *testing.T) {
 }
 
 func TestParseGrants(t *testing.T) {
-	gid := int64(990)
+	gid, uid := int64(990), int64(1000)
 	for name, c := range map[string]struct {
 		data string
 		want map[string][]Grant
@@ -93,7 +96,7 @@ func TestParseGrants(t *testing.T) {
 			{"id":"t","actions":["load_secret","derive_key"],"source":"credential","paths":["/etc/t"],"dirs":["/srv/..data"],
 			 "names":["a.b c"],"purposes":["llorch-seal-key-v1"],"min_length":32,"max_bytes":100,"min_memory":"locked",
 			 "relax":{"group_read":990,"world_read":true,"symlink":true,"filesystem":"nfs"}},
-			{"id":"u","actions":["load_key"],"source":"file","paths":["/k"],"dirs":[],"names":[],"purposes":[],"relax":{}}]}}}`,
+			{"id":"u","actions":["load_key"],"source":"file","paths":["/k"],"dirs":[],"names":[],"purposes":[],"relax":{"owner":1000}}]}}}`,
 			map[string][]Grant{"a": {}, "queen-rbee": {
 				{
 					ID: "t", Actions: []Action{LoadSecret, DeriveKey}, Source: SourceCredential, Paths: []string{"/etc/t"},
@@ -101,7 +104,7 @@ func TestParseGrants(t *testing.T) {
 					MinLength: 32, MaxBytes: 100, MinMemory: MemoryLocked,
 					Relax: Relax{GroupRead: &gid, WorldRead: true, Symlink: true, Filesystem: "nfs"},
 				},
-				{ID: "u", Actions: []Action{LoadKey}, Source: SourceFile, Paths: []string{"/k"}},
+				{ID: "u", Actions: []Action{LoadKey}, Source: SourceFile, Paths: []string{"/k"}, Relax: Relax{Owner: &uid}},
 			}},
 		},
 		"one id in two services": {

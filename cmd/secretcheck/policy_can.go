@@ -106,6 +106,9 @@ func some(list []string) []string { return append([]string{}, list...) }
 // relaxed names what a grant loosens.
 func relaxed(r policy.Relax) []string {
 	list := []string{}
+	if r.Owner != nil {
+		list = append(list, "uid "+strconv.FormatInt(*r.Owner, 10)+" may own, change and replace the file")
+	}
 	if r.GroupRead != nil {
 		list = append(list, "group "+strconv.FormatInt(*r.GroupRead, 10)+" may read the file")
 	}

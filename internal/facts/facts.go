@@ -22,6 +22,9 @@ var (
 	ErrPath    = errors.New("not an absolute, clean path in UTF-8")
 	ErrOwner   = errors.New("its owner has no number here") // and shows as that of nobody, see [handle.Open]
 
+	// ErrDeleted matches ErrChanged too: what was found has no name any more. A bind mount keeps such a file in sight.
+	ErrDeleted = fmt.Errorf("it was deleted: %w", ErrChanged)
+
 	// ErrDangling matches fs.ErrNotExist too: there is a link at the path, and nothing where it leads.
 	ErrDangling = fmt.Errorf("a symbolic link to nothing: %w", fs.ErrNotExist)
 )

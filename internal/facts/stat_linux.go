@@ -67,7 +67,10 @@ func (w *walk) describe(t *Target, f frame) error {
 	if w.root.path != "" && t.Resolved == "/" {
 		expected = w.root.path
 	}
-	if where != expected || f.stat.Nlink == 0 {
+	switch {
+	case f.stat.Nlink == 0:
+		return ErrDeleted
+	case where != expected:
 		return ErrChanged
 	}
 	t.where = where

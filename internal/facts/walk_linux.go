@@ -70,33 +70,54 @@ type walk struct {
 	stack   []frame  // from the root's own directory down
 	todo    []string // components yet to be walked, the next one last
 	links   []string
-	final   bool   // the last component of the path was a symbolic link
-	barred  string // where self cannot pass
+	way     []string // links, each with its target
+	final   bool     // the last component of the path was a symbolic link
+	barred  string   // where self cannot pass
 	writers principals
 }
 
 // Walk resolves a path that is absolute and lexically clean, and gathers the facts about the file at its end, whatever
 // its type, as they concern a subject whose uid is self. The error is an *[Error]. The caller closes the Target.
+//
+// A link that is swapped, as Kubernetes swaps ..data, can lead to a directory that is gone the moment after. So that
+// nothing is at the end of links is true once two walks in a row went the same way; links that do not hold still are
+// ErrChanged.
 func (r *Root) Walk(name string, self int64) (*Target, error) {
 	if !path.IsAbs(name) || path.Clean(name) != name || len(name) > maxPath || strings.ContainsRune(name, 0) {
 		return nil, &Error{name, ErrPath}
 	}
+	var before []string
+	for range maxWalks {
+		t, way, err := r.walk(name, self)
+		switch {
+		case err == nil:
+			return t, nil
+		case !errors.Is(err, fs.ErrNotExist), len(way) == 0, slices.Equal(way, before):
+			return nil, &Error{name, err}
+		}
+		before = way
+	}
+	return nil, &Error{name, ErrChanged}
+}
+
+// maxWalks bounds how often a path is walked whose links change all the time. Each walk stands for itself.
+const maxWalks = 10
+
+// walk is one walk, and the links that it followed, each with where it led.
+func (r *Root) walk(name string, self int64) (t *Target, way []string, err error) {
 	w := &walk{root: r, self: self, stack: make([]frame, 0, 8)}
 	defer w.close()
 	if err := w.run(name); err != nil {
 		if w.final && errors.Is(err, fs.ErrNotExist) {
 			err = ErrDangling
 		}
-		return nil, &Error{name, err}
+		return nil, w.way, err
 	}
 	if !utf8.ValidString(w.resolved()) {
-		return nil, &Error{name, ErrPath} // a policy could not be asked about it
+		return nil, nil, ErrPath // a policy could not be asked about it
 	}
-	t, err := w.target()
-	if err != nil {
-		return nil, &Error{name, err}
-	}
-	return t, nil
+	t, err = w.target()
+	return t, w.way, err
 }
 
 func (w *walk) close() {
@@ -123,6 +144,7 @@ func (w *walk) run(name string) error {
 	if err := w.root.look(&top); err != nil {
 		return err
 	}
+	w.disown(&top)
 	w.stack = append(w.stack, top)
 	w.push(name)
 	for len(w.todo) > 0 {
@@ -158,6 +180,7 @@ func (w *walk) step(name string) error {
 		_ = unix.Close(fd)
 		return err
 	}
+	w.disown(&next)
 	w.writers.addDir(dir.entry, next.entry)
 	if next.stat.Mode&unix.S_IFMT != unix.S_IFLNK {
 		w.stack = append(w.stack, next)
@@ -186,6 +209,7 @@ func (w *walk) follow(link *frame) error {
 	if err != nil {
 		return err
 	}
+	w.way = append(w.way, w.links[len(w.links)-1]+" -> "+target)
 	if path.IsAbs(target) {
 		for _, f := range w.stack[1:] {
 			_ = unix.Close(f.fd)

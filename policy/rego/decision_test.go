@@ -73,6 +73,9 @@ var violations = []struct {
 	{"SEC-SECRET-020", "origin too large", "rollout", changes{"resource.origin_file.size": 1048577.0}, "origin_too_large"},
 	{"SM-SEC-5005", "origin a symlink", "rollout", changes{"resource.origin_file.final_symlink": true}, "origin_symlink_not_granted"},
 	{"SEC-SECRET-020", "origin on NFS", "rollout", changes{"resource.origin_file.filesystem": "nfs"}, "origin_filesystem_not_trusted"},
+	{"SM-SEC-5004", "a writer without a number", "file", changes{"resource.file.writers.uids": []any{0.0, 4294967295.0}}, "writable_by_others"},
+	{"SM-SEC-5004", "a reader without a number", "credential", changes{"resource.file.readers.uids": []any{0.0, 4294967295.0}}, "readable_by_others"},
+	{"SM-SEC-5004", "an owner without a number", "file", changes{"resource.file.uid": 4294967295.0, "resource.file.owner_is_me": false, "resource.file.owner_is_root": false}, "foreign_owner"},
 	{"POL-1003", "weak memory", "file", changes{"subject.service": "careful", "context.memory": "heap"}, "weak_memory"},
 }
 
@@ -207,6 +210,30 @@ func TestTextsFitTheHostsBound(t *testing.T) {
 			set(in, "resource.name", long)
 			set(in, "subject.service", long)
 			fits(t, r, in, 1)
+		}
+	}
+}
+
+// TestFixesWithGrantsFit: POL-1003: the longest fix has a path, a grant's longest id and what would relax it.
+func TestFixesWithGrantsFit(t *testing.T) {
+	id := strings.Repeat("x", 100)
+	r := defaultRules(t, `{"secrets":{"services":{"queen-rbee":[{"id":"`+id+`","actions":["load_secret"],"source":"file",
+		"paths":["/etc/llorch/secrets/api-token"]}]}}}`)
+	for _, group := range []float64{0, 4} {
+		for _, length := range []int{70, 71, 100, 180} {
+			in := violating(t, "file", changes{
+				"resource.resolved": "/" + strings.Repeat("'", length-1), "subject.uid": 4294967293.0,
+				"resource.file.uid": 4294967294.0, "resource.file.owner_is_me": false, "resource.file.owner_is_root": false,
+				"resource.file.writers.uids": []any{0.0, 4294967294.0}, "resource.file.gid": 4294967294.0,
+				"resource.file.group_bits": 4.0, "resource.file.other_bits": group,
+			})
+			fits(t, r, in, 4)
+			got, _, _ := r.decide(t, in)
+			for _, why := range got.Reasons {
+				if why.Code != "outside_grant" && !strings.Contains(why.Fix, id) {
+					t.Errorf("%s: %q names no grant", why.Code, why.Fix)
+				}
+			}
 		}
 	}
 }

@@ -178,6 +178,10 @@ services := {"queen-rbee": [
 		"relax": {"group_read": 990},
 	},
 	{
+		"id": "owner", "actions": ["load_secret"], "source": "file", "paths": ["/relaxed/owner"],
+		"relax": {"owner": 1000},
+	},
+	{
 		"id": "world", "actions": ["load_secret"], "source": "file", "paths": ["/relaxed/world"],
 		"relax": {"world_read": true},
 	},

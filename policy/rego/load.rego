@@ -178,23 +178,35 @@ origin_accepted(grant) if {
 sound(file, grant) if {
 	file.type == "regular"
 	file.nlink == 1
-	owner_trusted(file)
-	writers_closed(file)
+	owner_trusted(file, grant)
+	writers_closed(file, grant)
 	size_fits(file, grant)
 	final_link_granted(file, grant)
 	filesystem_trusted(file, grant)
 }
 
-owner_trusted(file) if file.owner_is_root == true
+owner_trusted(file, _) if file.owner_is_root == true
 
-owner_trusted(file) if file.owner_is_me == true
+owner_trusted(file, _) if file.owner_is_me == true
+
+owner_trusted(file, grant) if file.uid == grant.relax.owner
 
 # Nobody but root and the service may change or replace the file.
-writers_closed(file) if {
+writers_closed(file, grant) if {
 	file.writers.everyone == false
 	file.writers.gids == []
-	own_uids(file.writers.uids)
+	writing_uids(file.writers.uids, grant)
 }
+
+writing_uids(uids, grant) if {
+	is_array(uids)
+	every uid in uids { writing_uid(uid, grant) }
+}
+
+writing_uid(uid, _) if own_uid(uid)
+
+# Who owns the file can change it and its mode: a grant that trusts an owner trusts it with that.
+writing_uid(uid, grant) if uid == grant.relax.owner
 
 own_uids(uids) if {
 	is_array(uids)

@@ -281,6 +281,8 @@ test_a_relaxed_fact_of_another_type_denies if {
 	not_allowed(relaxed("link", {"final_symlink": "true"}))
 	not_allowed(relaxed("nfs", {"filesystem": null}))
 	not_allowed(relaxed("group", {"gid": null, "group_bits": 4}))
+	not_allowed(relaxed("owner", {"uid": null, "owner_is_me": false}))
+	not_allowed(relaxed("owner", {"uid": "1000", "owner_is_me": false}))
 	not_allowed(relaxed("world", {"group_bits": null}))
 	not_allowed(relaxed("world", {"other_bits": "4"}))
 }
@@ -407,6 +409,28 @@ test_group_read_is_for_that_group_and_for_reading if {
 	denied(relaxed("group", {"gid": 990, "group_bits": 4, "other_bits": 4}), ["mode_too_open"])
 }
 
+test_an_owner_is_for_that_owner_alone if {
+	allowed(relaxed("owner", {"uid": 1000, "owner_is_me": false, "writers": {"uids": [0, 1000]}}), ["owner"])
+	allowed(relaxed("owner", {}), ["owner"])
+	denied(relaxed("owner", {"uid": 1002, "owner_is_me": false, "writers": {"uids": [1000]}}), ["foreign_owner"])
+	denied(relaxed("owner", {"uid": 1000, "owner_is_me": false, "writers": {"uids": [1000, 1002]}}), ["writable_by_others"])
+	denied(relaxed("owner", {"uid": 1000, "owner_is_me": false, "writers": {"gids": [1000]}}), ["writable_by_others"])
+	denied(relaxed("owner", {"uid": 1000, "owner_is_me": false, "writers": {"everyone": true}}), ["writable_by_others"])
+	denied(relaxed("owner", {"uid": 1000, "owner_is_me": false, "other_bits": 4}), ["mode_too_open"])
+	denied(relaxed("owner", {"uid": 1000, "owner_is_me": false, "acl": true}), ["extended_acl"])
+}
+
+test_an_owner_does_not_make_what_a_credential_is_copied_from_trusted if {
+	relaxed_grants := {"queen-rbee": [{
+		"id": "x", "actions": ["load_secret"], "source": "credential", "names": ["api_token"],
+		"paths": ["/etc/llorch/secrets/api-token"], "relax": {"owner": 1000},
+	}]}
+	allows_with(rollout, relaxed_grants)
+	not allows_with(with_origin({"uid": 1000, "owner_is_root": false}), relaxed_grants)
+	not allows_with(with_origin({"writers": {"uids": [0, 1000]}}), relaxed_grants)
+	not allows_with(with_credential({"readers": {"uids": [0, 1001, 1000]}}), relaxed_grants)
+}
+
 test_world_read_is_for_reading if {
 	allowed(relaxed("world", {"group_bits": 4, "other_bits": 4}), ["world"])
 	denied(relaxed("world", {"group_bits": 6, "other_bits": 4}), ["mode_too_open"])
@@ -505,14 +529,20 @@ test_a_site_adds_to_our_reasons if {
 # ---- words ----
 
 test_the_fix_can_be_pasted_into_a_shell if {
-	fix_of(change(with_mode("0644", 4, 4), {"resource": {"resolved": "/etc/llorch/it's"}}), "mode_too_open") == `chmod 0600 '/etc/llorch/it'\''s'`
-	fix_of(with_file({"owner_is_me": false, "uid": 7}), "foreign_owner") == "chown 1001 '/etc/llorch/secrets/api-token'"
+	fix_of(change(with_mode("0644", 4, 4), {"resource": {"resolved": "/etc/llorch/it's"}}), "mode_too_open") == concat("", [
+		`chmod 0600 '/etc/llorch/it'\''s' # in a container: mount it with mode 0400, or add "world_read": true`,
+		` to relax of grant "token-file"`,
+	])
+	fix_of(with_file({"owner_is_me": false, "uid": 7}), "foreign_owner") == concat("", [
+		`chown 1001 '/etc/llorch/secrets/api-token' # in a container: mount one of root's or the service's own,`,
+		` or add "owner": 7 to relax of grant "token-file"`,
+	])
 }
 
 test_a_file_of_root_is_handed_over_when_it_is_closed if {
 	of_root := change(with_mode("0644", 4, 4), {"resource": {"file": {"uid": 0, "owner_is_root": true, "owner_is_me": false}}})
 	path := "'/etc/llorch/secrets/api-token'"
-	fix_of(of_root, "mode_too_open") == concat("", ["chmod 0600 ", path, " && chown 1001 ", path])
+	startswith(fix_of(of_root, "mode_too_open"), concat("", ["chmod 0600 ", path, " && chown 1001 ", path, " #"]))
 	fix_of(with_origin({"other_bits": 4}), "origin_mode_too_open") == concat("", ["chmod 0600 ", path])
 }
 
@@ -521,10 +551,50 @@ test_the_message_has_the_fact if {
 	reason.message == "mode 0644 gives group or others access to the file"
 }
 
+test_who_has_no_number_is_called_so if {
+	reason := judge(with_file({"writers": {"uids": [0, 4294967295, 7]}})).reasons[0]
+	contains(reason.message, ": a user without a number in this user namespace")
+	endswith(reason.message, ", uid 7")
+}
+
 test_a_command_never_has_half_a_path if {
 	long := concat("", ["/", concat("/", [word | some _ in numbers.range(1, 30); word := "directory"])])
 	fix := fix_of(change(with_mode("0644", 4, 4), {"resource": {"resolved": long}}), "mode_too_open")
-	fix == "chmod 0600 THE_PATH"
+	startswith(fix, "chmod 0600 THE_PATH #")
+}
+
+test_the_fix_names_the_grant_for_what_a_platform_makes if {
+	endswith(fix_of(with_mode("0444", 4, 4), "mode_too_open"), `or add "world_read": true to relax of grant "token-file"`)
+	group := change(with_mode("0440", 4, 0), {"resource": {"file": {"gid": 990}}})
+	endswith(fix_of(group, "mode_too_open"), `or add "group_read": 990 to relax of grant "token-file"`)
+	owner := with_file({"uid": 1000, "owner_is_me": false, "writers": {"uids": [0, 1000]}})
+	endswith(fix_of(owner, "foreign_owner"), `or add "owner": 1000 to relax of grant "token-file"`)
+	endswith(fix_of(owner, "writable_by_others"), `or add "owner": 1000 to relax of grant "token-file"`)
+}
+
+test_the_fix_names_no_grant_that_would_not_do if {
+	every bits in [1, 2, 3, 5, 6, 7] {
+		not contains(fix_of(with_mode("0600", bits, 0), "mode_too_open"), "relax")
+		not contains(fix_of(with_mode("0600", bits, 4), "mode_too_open"), "relax")
+		not contains(fix_of(with_mode("0600", 4, bits), "mode_too_open"), "relax")
+	}
+	not contains(fix_of(with_file({"uid": 7, "owner_is_me": false, "writers": {"uids": [7, 8]}}), "foreign_owner"), "relax")
+	not contains(fix_of(with_file({"uid": 7, "owner_is_me": false, "writers": {"gids": [7]}}), "foreign_owner"), "relax")
+	not contains(fix_of(with_file({"writers": {"uids": [0, 1001, 7]}}), "writable_by_others"), "relax")
+	every uid in [-1, 0, 4294967295] {
+		not contains(fix_of(with_file({"uid": uid, "owner_is_me": false, "writers": {"uids": [uid]}}), "foreign_owner"), "relax")
+	}
+	not contains(fix_of(with_credential({"uid": 7, "owner_is_root": false, "writers": {"uids": [7]}}), "foreign_owner"), "relax")
+	not contains(fix_of(with_origin({"other_bits": 4}), "origin_mode_too_open"), "relax")
+}
+
+test_a_volume_that_swaps_its_directory_is_granted_as_a_whole if {
+	swapped := change(token_file, {"resource": {"resolved": "/etc/llorch/secrets/..2026_11_24/api-token"}})
+	fix_of(swapped, "outside_grant") == `add "/etc/llorch/secrets" to dirs of grant "token-file" if the service may read it`
+	plain := change(token_file, {"resource": {"resolved": "/etc/llorch/other"}})
+	fix_of(plain, "outside_grant") == `add "/etc/llorch/other" to paths of grant "token-file" if the service may read it`
+	root := change(token_file, {"resource": {"resolved": "/..2026_11_24/api-token"}})
+	fix_of(root, "outside_grant") == `add "/..2026_11_24/api-token" to paths of grant "token-file" if the service may read it`
 }
 
 test_an_unknown_file_system_cannot_be_granted if {

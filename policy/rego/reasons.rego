@@ -50,7 +50,7 @@ objections contains refusal("outside_grant", message, fix) if {
 	some grant in asked
 	not resolved_granted(grant)
 	message := concat("", ["the real path ", quoted(the_resolved), " is outside of grant ", quoted(grant.id)])
-	fix := concat("", ["add ", member(the_resolved), " to paths of grant ", quoted(grant.id), " if the service may read it"])
+	fix := concat("", ["add ", covering(the_resolved), " of grant ", quoted(grant.id), " if the service may read it"])
 }
 
 objections contains refusal("origin_outside_grant", message, fix) if {
@@ -85,9 +85,10 @@ objections contains refusal(concat("", [place.prefix, "hard_linked"]), message, 
 
 objections contains refusal(concat("", [place.prefix, "foreign_owner"]), message, fix) if {
 	some place in judged
-	not owner_fits(place)
+	some grant in asked
+	not owner_fits(place, grant)
 	message := concat("", [place.what, place.foreign, "; its uid: ", fact(place, "uid")])
-	fix := concat(" ", ["chown", place.owner, shell(place.path)])
+	fix := concat("", ["chown ", place.owner, " ", shell(place.path), unless_owner_granted(place, grant)])
 }
 
 objections contains refusal(concat("", [place.prefix, "extended_acl"]), message, fix) if {
@@ -105,7 +106,7 @@ objections contains refusal(concat("", [place.prefix, "mode_too_open"]), message
 	some grant in asked
 	not mode_closed(place.file, grant)
 	message := concat("", ["mode ", fact(place, "mode_octal"), " gives group or others access to ", place.what])
-	fix := concat("", ["chmod 0600 ", shell(place.path), hand_over(place)])
+	fix := concat("", ["chmod 0600 ", shell(place.path), hand_over(place), unless_read_granted(place, grant)])
 }
 
 objections contains refusal("readable_by_others", message, fix) if {
@@ -120,10 +121,14 @@ objections contains refusal("readable_by_others", message, fix) if {
 
 objections contains refusal(concat("", [place.prefix, "writable_by_others"]), message, fix) if {
 	some place in judged
-	not writers_fit(place)
+	some grant in asked
+	not writers_fit(place, grant)
 	writers := strangers(object.get(place.file, "writers", {}))
 	message := concat("", ["others than root and the service can change or replace ", place.what, ": ", writers])
-	fix := concat("", ["chmod go-w ", shell(place.path), " and the directories above it, and check their owners"])
+	fix := concat("", [
+		"chmod go-w ", shell(place.path), " and the directories above it, and check their owners",
+		unless_owner_granted(place, grant),
+	])
 }
 
 objections contains refusal(concat("", [place.prefix, "too_large"]), message, fix) if {
@@ -152,20 +157,20 @@ objections contains refusal(concat("", [place.prefix, "filesystem_not_trusted"])
 	fix := concat("", ["move it to a local file system", unless_relaxed(kind, grant)])
 }
 
-owner_fits(place) if {
+owner_fits(place, grant) if {
 	place.prefix == ""
-	owner_trusted(place.file)
+	owner_trusted(place.file, grant)
 }
 
-owner_fits(place) if place.file.owner_is_root == true
+owner_fits(place, _) if place.file.owner_is_root == true
 
-writers_fit(place) if {
-	writers_closed(place.file)
+writers_fit(place, grant) if {
+	writers_closed(place.file, grant)
 	place.prefix == ""
 }
 
-writers_fit(place) if {
-	writers_closed(place.file)
+writers_fit(place, grant) if {
+	writers_closed(place.file, grant)
 	root_alone(place.file.writers.uids)
 }
 

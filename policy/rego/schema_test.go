@@ -90,6 +90,10 @@ var grantExamples = []struct {
 	{`"id":"a","actions":["load_secret"],"source":"file","paths":["/a"],"relax":{"group_read":4294967295}`, false},
 	{`"id":"a","actions":["load_secret"],"source":"file","paths":["/a"],"relax":{"group_read":"adm"}`, false},
 	{`"id":"a","actions":["load_secret"],"source":"file","paths":["/a"],"relax":{"group_read":1.5}`, false},
+	{`"id":"a","actions":["load_secret"],"source":"file","paths":["/a"],"relax":{"owner":0}`, false},
+	{`"id":"a","actions":["load_secret"],"source":"file","paths":["/a"],"relax":{"owner":4294967295}`, false},
+	{`"id":"a","actions":["load_secret"],"source":"file","paths":["/a"],"relax":{"owner":"1000"}`, false},
+	{`"id":"a","actions":["load_secret"],"source":"credential","names":["a"],"relax":{"owner":1000}`, false},
 	{`"id":"a","actions":["load_secret"],"source":"file","paths":["/a"],"relax":{"world_read":false}`, false},
 	{`"id":"a","actions":["load_secret"],"source":"file","paths":["/a"],"relax":{"symlink":"yes"}`, false},
 	{`"id":"a","actions":["load_secret"],"source":"file","paths":["/a"],"relax":{"filesystem":"unknown"}`, false},
@@ -109,7 +113,8 @@ var grantExamples = []struct {
 	{`"id":"a","actions":["load_secret"],"source":"credential","names":["a.b c","api_token"]`, true},
 	{`"id":"a","actions":["load_secret"],"source":"credential","names":["x"],"paths":["/a"],"dirs":["/b"]`, true},
 	{`"id":"a","actions":["load_secret"],"source":"env","names":["LLORCH_API_TOKEN"],"relax":{}`, true},
-	{`"id":"a","actions":["load_key"],"source":"file","paths":["/a"],"relax":{"group_read":990,"world_read":true,"symlink":true,"filesystem":"nfs"}`, true},
+	{`"id":"a","actions":["load_key"],"source":"file","paths":["/a"],"relax":{"owner":1000,"group_read":990,"world_read":true,"symlink":true,"filesystem":"nfs"}`, true},
+	{`"id":"a","actions":["load_secret"],"source":"credential","names":["a"],"relax":{"group_read":990}`, true},
 	{`"id":"a","actions":["load_secret"],"source":"file","paths":["/a"],"min_length":32,"max_bytes":1048576,"min_memory":"memfd_secret"`, true},
 }
 

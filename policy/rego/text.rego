@@ -12,6 +12,8 @@ longest_path := 180
 
 longest_text := 100
 
+longest_twice := 70
+
 longest_list := 30
 
 # Numbers by json.marshal: format_int ends the evaluation in Wasm for a uid or a size beyond 31 bits.
@@ -38,18 +40,73 @@ member(value) := concat("", ["\"", value, "\""]) if {
 # Wasm: a file with 400 readers would use up the fuel, and the refusal would lose its reasons.
 strangers(principals) := substring(concat(", ", sort(names)), 0, 500) if {
 	all := {"everyone" | principals.everyone == true}
-	users := {concat(" ", ["uid", text(uid)]) | some uid in array.slice(principals.uids, 0, longest_list); not own_uid(uid)}
+	users := {user(uid) | some uid in array.slice(principals.uids, 0, longest_list); not own_uid(uid)}
 	groups := {concat(" ", ["gid", text(gid)]) | some gid in array.slice(principals.gids, 0, longest_list)}
 	names := (all | users) | groups
 	count(names) > 0
 } else := "unknown"
 
+# The number that no user has stands for whoever has none in the service's user namespace.
+user(4294967295) := "a user without a number in this user namespace (PrivateUsers=, a container)"
+
+user(uid) := concat(" ", ["uid", text(uid)]) if uid != 4294967295
+
 # Root's private file is of no use to a service that is not root, unless systemd copies it.
 hand_over(place) := concat(" ", [" && chown", place.owner, shell(place.path)]) if {
 	input.resource.source == "file"
 	place.file.owner_is_me == false
-	count(place.path) <= longest_text
+	count(place.path) <= longest_twice
 } else := ""
+
+# In a container a platform makes the file, and nobody can run the command: what to do there stands behind it as a
+# shell's comment. What lets more than read cannot be granted.
+unless_read_granted(place, grant) := in_container(concat("", ["\"group_read\": ", text(place.file.gid)]), grant) if {
+	input.resource.source == "file"
+	place.file.other_bits == 0
+	place.file.group_bits == 4
+	is_number(place.file.gid)
+} else := in_container("\"world_read\": true", grant) if {
+	input.resource.source == "file"
+	place.file.other_bits == 4
+	read_or_nothing(place.file.group_bits)
+} else := ""
+
+in_container(relaxed, grant) := concat("", [
+	" # in a container: mount it with mode 0400, or add ", relaxed, " to relax of grant ", quoted(grant.id),
+])
+
+# Only for the source file: a credential belongs to root or the service, what it is copied from to root. Of several
+# strangers none is trusted alone.
+unless_owner_granted(place, grant) := concat("", [
+	" # in a container: mount one of root's or the service's own, or add \"owner\": ", text(place.file.uid), " to relax of grant ", quoted(grant.id),
+]) if {
+	input.resource.source == "file"
+	can_own(place.file.uid)
+	not own_uid(place.file.uid)
+	place.file.writers.everyone == false
+	place.file.writers.gids == []
+	every uid in place.file.writers.uids { own_or(uid, place.file.uid) }
+} else := ""
+
+own_or(uid, _) if own_uid(uid)
+
+own_or(uid, owner) if uid == owner
+
+# The numbers that relax.owner can have.
+can_own(uid) if {
+	is_number(uid)
+	uid >= 1
+	uid <= 4294967294
+}
+
+# What makes a grant cover a path. In a Kubernetes volume the real path has a directory that another replaces when the
+# secret changes, ..2026_11_24_…: only the volume as a whole can be named.
+covering(path) := concat("", [member(volume), " to dirs"]) if {
+	is_string(path)
+	contains(path, "/..")
+	volume := split(path, "/..")[0]
+	startswith(volume, "/")
+} else := concat("", [member(path), " to paths"])
 
 # The host calls a file system unknown that it has no name for; no grant can trust that one.
 unless_relaxed("unknown", _) := ""
