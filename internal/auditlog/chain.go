@@ -80,7 +80,7 @@ func seal(entry []byte, after Head, torn int64) ([]byte, Head, error) {
 	if torn > 0 {
 		line = append(strconv.AppendInt(append(line, `"torn":`...), torn, 10), ',')
 	}
-	line = appendASCII(append(line, '"'), inner[:len(inner)-1])
+	line = AppendASCII(append(line, '"'), inner[:len(inner)-1])
 	head.Hash = hashOf(line)
 	line = append(append(append(line, hashMember...), head.Hash.String()...), "\"}\n"...)
 	if len(line) > MaxLine {
@@ -98,9 +98,9 @@ func hashOf(body []byte) Hash {
 	return Hash(d.Sum(nil))
 }
 
-// appendASCII escapes what is not printable ASCII: such as control characters beyond ASCII, which some terminals obey, and
+// AppendASCII appends JSON to a line and escapes what is not printable ASCII: such as control characters beyond ASCII, which some terminals obey, and
 // marks that turn the direction of writing. In valid JSON they stand in strings only, where an escape is always legal.
-func appendASCII(line, text []byte) []byte {
+func AppendASCII(line, text []byte) []byte {
 	for len(text) > 0 {
 		if c := text[0]; c < 0x7f {
 			line, text = append(line, c), text[1:]

@@ -1,6 +1,7 @@
 package auditlog
 
 import (
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -51,7 +52,7 @@ func parseState(text string) (state, bool) {
 func readState(f *os.File) (state, bool, error) {
 	var b [256]byte
 	n, err := f.ReadAt(b[:], 0)
-	if err != nil && err != io.EOF { //nolint:errorlint // ReadAt gives it as it is
+	if err != nil && !errors.Is(err, io.EOF) {
 		return state{}, false, err
 	}
 	s, ok := parseState(string(b[:n]))

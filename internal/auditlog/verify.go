@@ -212,7 +212,7 @@ func (v *Verifier) find(file string, line int, rule, format string, args ...any)
 
 // FirstSeq tells the number of the entry with which a file begins, 0 if it begins with none.
 func FirstSeq(r *bufio.Reader) uint64 {
-	b, _ := r.Peek(40) //nolint:errcheck // a shorter file is no error here
+	b, _ := r.Peek(40) // a shorter file is no error here
 	var seq uint64
 	if _, err := fmt.Sscanf(string(b), `{"seq":%d,`, &seq); err != nil {
 		return 0

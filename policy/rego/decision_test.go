@@ -73,6 +73,12 @@ var violations = []struct {
 	{"SEC-SECRET-020", "origin too large", "rollout", changes{"resource.origin_file.size": 1048577.0}, "origin_too_large"},
 	{"SM-SEC-5005", "origin a symlink", "rollout", changes{"resource.origin_file.final_symlink": true}, "origin_symlink_not_granted"},
 	{"SEC-SECRET-020", "origin on NFS", "rollout", changes{"resource.origin_file.filesystem": "nfs"}, "origin_filesystem_not_trusted"},
+	{"IDN-1003", "a unit that is only claimed", "file", changes{"subject.service": "bound"}, "identity_not_proven"},
+	{"IDN-1003", "another unit", "file", changes{"subject.service": "bound", "subject.attested.unit": "cgroup", "subject.unit": "evil.service"}, "identity_not_proven"},
+	{"IDN-1003", "another uid", "file", changes{"subject.service": "bound", "subject.attested.unit": "cgroup", "subject.uid": 1002.0}, "identity_not_proven"},
+	{"IDN-1003", "a uid that is only claimed", "file", changes{"subject.service": "bound", "subject.attested.unit": "cgroup", "subject.attested.uid": ""}, "identity_not_proven"},
+	{"IDN-1003", "another unit at rollout", "rollout", changes{"subject.service": "bound", "subject.attested.unit": "descriptor", "subject.unit": "evil.service"}, "identity_not_proven"},
+	{"IDN-1004", "a unit that the descriptor does not tell", "rollout", changes{"subject.service": "bound"}, "identity_unknown"},
 	{"POL-1003", "weak memory", "file", changes{"subject.service": "careful", "context.memory": "heap"}, "weak_memory"},
 }
 
