@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/llorch/secrets-management/internal/asnobody"
+	"github.com/llorch/secrets-management/internal/incgroup"
 )
 
 const (
@@ -47,54 +48,20 @@ type seen struct {
 	Naive string
 }
 
-// hierarchies are where systemd keeps track of processes on this machine: version 2, and its own of version 1 if any.
-func hierarchies() []string {
-	var dirs []string
-	for _, d := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"} {
-		if _, err := os.Stat(d + "/cgroup.procs"); err == nil {
-			dirs = append(dirs, d)
-		}
-	}
-	return dirs
-}
-
-// makeCgroup makes a cgroup, the same in each hierarchy, and what is missing above it.
-func makeCgroup(t *testing.T, path string) {
-	t.Helper()
-	for _, h := range hierarchies() {
-		made := h
-		for name := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
-			made += "/" + name
-			dir := made
-			err := os.Mkdir(dir, 0o755)
-			if err == nil {
-				t.Cleanup(func() { _ = os.Remove(dir) })
-			} else if !errors.Is(err, os.ErrExist) {
-				t.Fatal(err)
-			}
-		}
-	}
-}
-
 // inside runs a child in a cgroup of all hierarchies, or of the given ones.
-func inside(t *testing.T, path string, attr *syscall.SysProcAttr, only []string, env ...string) seen {
+func inside(t *testing.T, path string, attr *syscall.SysProcAttr, only []string) seen {
 	t.Helper()
-	makeCgroup(t, path)
+	incgroup.Make(t, path)
 	if only == nil {
-		only = hierarchies()
+		only = incgroup.Hierarchies()
 	}
-	var script strings.Builder
-	for _, h := range only {
-		fmt.Fprintf(&script, "echo $$ > '%s%s/cgroup.procs' && ", h, path)
-	}
-	script.WriteString("exec \"$0\"")
-	return run(t, attr, append(env, "SCRIPT="+script.String()), "sh", "-c", script.String(), os.Args[0])
+	return run(t, attr, "sh", "-c", incgroup.Move(path, only...)+`exec "$0"`, os.Args[0])
 }
 
-func run(t *testing.T, attr *syscall.SysProcAttr, env []string, args ...string) seen {
+func run(t *testing.T, attr *syscall.SysProcAttr, args ...string) seen {
 	t.Helper()
 	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(append(os.Environ(), childVar+"=1"), env...)
+	cmd.Env = append(os.Environ(), childVar+"=1")
 	cmd.SysProcAttr = attr
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
@@ -118,47 +85,24 @@ func (s seen) proves(t *testing.T, unit string) {
 	}
 }
 
-// canMakeCgroups: where not even root may, this part cannot be shown.
-func canMakeCgroups(t *testing.T) bool {
-	t.Helper()
-	if !asnobody.Root(t) {
-		return false
-	}
-	for _, h := range hierarchies() {
-		dir := filepath.Join(h, fmt.Sprintf("secrets-management-probe-%d", os.Getpid()))
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			if os.Getenv("CI") == "true" {
-				t.Fatalf("CI has to run this where cgroups can be made: %v", err)
-			}
-			fmt.Fprintf(os.Stderr, "not run: %s: make %s writable (a container needs its own cgroups)\n", t.Name(), h)
-			return false
-		}
-		_ = os.Remove(dir)
-	}
-	return len(hierarchies()) > 0
-}
-
 // TestUnitIsProven: IDN-1002. The kernel's own answers, for a process where systemd puts a service, and for those that
 // only look like one.
 func TestUnitIsProven(t *testing.T) {
-	if !canMakeCgroups(t) {
+	if !incgroup.Available(t) {
 		return
 	}
 	const path = "/system.slice/" + unit
-	v2 := hierarchies()[0]
+	v2 := incgroup.Hierarchies()[0]
 	t.Run("IDN-1002 a service in the system slice", func(t *testing.T) { inside(t, path, nil, nil).proves(t, unit) })
 	t.Run("IDN-1002 in a slice of it", func(t *testing.T) {
 		inside(t, "/system.slice/system-smtest.slice/smtest@a.service", nil, nil).proves(t, "smtest@a.service")
 	})
 	t.Run("IDN-1002 another uid in it", func(t *testing.T) {
 		// The shell that moves is root; what it runs is not.
-		makeCgroup(t, path)
-		script := ""
-		for _, h := range hierarchies() {
-			script += "echo $$ > " + h + path + "/cgroup.procs && "
-		}
+		incgroup.Make(t, path)
+		script := incgroup.Move(path, incgroup.Hierarchies()...)
 		exe := copyForOthers(t)
-		run(t, nil, nil, "sh", "-c", script+`exec setpriv --reuid=12345 --regid=12345 --clear-groups "$0"`, exe).proves(t, unit)
+		run(t, nil, "sh", "-c", script+`exec setpriv --reuid=12345 --regid=12345 --clear-groups "$0"`, exe).proves(t, unit)
 	})
 	t.Run("IDN-1002 in the slice of a user", func(t *testing.T) {
 		inside(t, "/user.slice/user-12345.slice/user@12345.service/app.slice/"+unit, nil, nil).proves(t, "")
@@ -167,28 +111,28 @@ func TestUnitIsProven(t *testing.T) {
 		inside(t, "/system.slice/secrets-management-evil.service/"+unit, nil, nil).proves(t, "")
 	})
 	t.Run("IDN-1002 not where systemd keeps track of it", func(t *testing.T) {
-		if len(hierarchies()) > 1 {
-			inside(t, path, nil, hierarchies()[:1]).proves(t, "")
+		if len(incgroup.Hierarchies()) > 1 {
+			inside(t, path, nil, incgroup.Hierarchies()[:1]).proves(t, "")
 		}
 	})
 	t.Run("IDN-1002 of a user, by its owner", func(t *testing.T) {
-		makeCgroup(t, path)
+		incgroup.Make(t, path)
 		must(t, os.Chown(v2+path, 12345, 12345))
 		inside(t, path, nil, nil).proves(t, "")
 	})
 	t.Run("IDN-1002 of a user, by the list of its processes", func(t *testing.T) {
-		makeCgroup(t, path)
+		incgroup.Make(t, path)
 		must(t, os.Chown(v2+path+"/cgroup.procs", 12345, 12345))
 		inside(t, path, nil, nil).proves(t, "")
 	})
 	t.Run("IDN-1002 in a slice that others may change", func(t *testing.T) {
-		makeCgroup(t, "/system.slice/system-smopen.slice/a.service")
+		incgroup.Make(t, "/system.slice/system-smopen.slice/a.service")
 		must(t, os.Chmod(v2+"/system.slice/system-smopen.slice", 0o777))
 		inside(t, "/system.slice/system-smopen.slice/a.service", nil, nil).proves(t, "")
 	})
 	t.Run("IDN-1002 delegated", func(t *testing.T) {
 		for _, mark := range []string{"user.delegate", "trusted.delegate"} {
-			makeCgroup(t, path)
+			incgroup.Make(t, path)
 			must(t, unix.Setxattr(v2+path, mark, []byte("1"), 0))
 			inside(t, path, nil, nil).proves(t, "")
 			must(t, unix.Removexattr(v2+path, mark))
@@ -196,41 +140,35 @@ func TestUnitIsProven(t *testing.T) {
 	})
 	t.Run("IDN-1002 of a user, behind the look of another", func(t *testing.T) {
 		const other = "/machine.slice/secrets-management-container.scope"
-		makeCgroup(t, path)
-		makeCgroup(t, other+path)
+		incgroup.Make(t, path)
+		incgroup.Make(t, other+path)
 		must(t, os.Chown(v2+path, 12345, 12345))
-		script := "mount --make-rprivate / && "
-		for _, h := range hierarchies() {
-			script += "echo $$ > " + h + path + "/cgroup.procs && "
-		}
-		s := run(t, &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}, nil,
+		script := "mount --make-rprivate / && " + incgroup.Move(path, incgroup.Hierarchies()...)
+		s := run(t, &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS},
 			"sh", "-c", script+"mount --bind "+v2+other+` /sys/fs/cgroup && exec "$0"`, os.Args[0])
 		s.proves(t, "")
 	})
 	t.Run("IDN-1002 of a system manager in a container", func(t *testing.T) {
 		const container = "/machine.slice/secrets-management-container.scope"
-		makeCgroup(t, container+path)
-		script := "mount --make-rprivate / && "
-		for _, h := range hierarchies() {
-			script += "echo $$ > " + h + container + path + "/cgroup.procs && "
-		}
-		s := runIn(t, container, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWCGROUP | syscall.CLONE_NEWNS}, nil,
+		incgroup.Make(t, container+path)
+		script := "mount --make-rprivate / && " + incgroup.Move(container+path, incgroup.Hierarchies()...)
+		s := runIn(t, container, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWCGROUP | syscall.CLONE_NEWNS},
 			"sh", "-c", script+`mount -t cgroup2 none /sys/fs/cgroup && exec "$0"`, os.Args[0])
 		s.proves(t, unit)
 	})
-	t.Run("IDN-1001 none at all", func(t *testing.T) { run(t, nil, nil, os.Args[0]).proves(t, "") })
+	t.Run("IDN-1001 none at all", func(t *testing.T) { run(t, nil, os.Args[0]).proves(t, "") })
 }
 
 // TestForgedUnit: IDN-1002. A user who was given a cgroup makes a namespace in which it looks like a service of the system.
 // The kernel's own file then names that service: the control is that a reader of paths alone is taken in.
 func TestForgedUnit(t *testing.T) {
-	if !canMakeCgroups(t) {
+	if !incgroup.Available(t) {
 		return
 	}
 	const own = "/user.slice/user-12345.slice/secrets-management-own.service"
-	makeCgroup(t, own)
+	incgroup.Make(t, own)
 	exe := copyForOthers(t)
-	for _, h := range hierarchies() {
+	for _, h := range incgroup.Hierarchies() {
 		for _, f := range []string{"", "/cgroup.procs", "/cgroup.subtree_control", "/tasks"} {
 			if err := os.Chown(h+own+f, 12345, 12345); err != nil && !errors.Is(err, os.ErrNotExist) {
 				t.Fatal(err)
@@ -239,7 +177,7 @@ func TestForgedUnit(t *testing.T) {
 	}
 	forged := own + "/system.slice/" + unit
 	script := "mount --make-rprivate / 2>/dev/null; "
-	for _, h := range hierarchies() {
+	for _, h := range incgroup.Hierarchies() {
 		script += fmt.Sprintf("mkdir -p '%[1]s' && echo $$ > '%[1]s/cgroup.procs' && ", h+forged)
 		t.Cleanup(func() { os.Remove(h + forged); os.Remove(h + filepath.Dir(forged)) })
 	}
@@ -252,7 +190,7 @@ func TestForgedUnit(t *testing.T) {
 				GidMappings: []syscall.SysProcIDMap{{ContainerID: id, HostID: 12345, Size: 1}},
 				Credential:  &syscall.Credential{Uid: uint32(id), Gid: uint32(id), NoSetGroups: true},
 			}
-			s := runIn(t, own, attr, nil, "sh", "-c", script+`exec "$0"`, exe)
+			s := runIn(t, own, attr, "sh", "-c", script+`exec "$0"`, exe)
 			if !strings.Contains(s.Naive, "0::/system.slice/"+unit) {
 				t.Fatalf("the attack does not work, so this shows nothing: %q", s.Naive)
 			}
@@ -265,20 +203,20 @@ func TestForgedUnit(t *testing.T) {
 }
 
 // runIn starts a program that is in a cgroup before it has a namespace of its own: this test itself goes there meanwhile.
-func runIn(t *testing.T, path string, attr *syscall.SysProcAttr, env []string, args ...string) seen {
+func runIn(t *testing.T, path string, attr *syscall.SysProcAttr, args ...string) seen {
 	t.Helper()
 	text, err := os.ReadFile("/proc/self/cgroup")
 	must(t, err)
 	home, err := place(string(text))
 	must(t, err)
 	move := func(to string) {
-		for _, h := range hierarchies() {
+		for _, h := range incgroup.Hierarchies() {
 			must(t, os.WriteFile(h+to+"/cgroup.procs", []byte(strconv.Itoa(os.Getpid())), 0))
 		}
 	}
 	move(path)
 	defer move(home)
-	return run(t, attr, env, args...)
+	return run(t, attr, args...)
 }
 
 // TestForgedProc: IDN-1001. Something is mounted over the kernel's files. A user needs a user namespace for it.
@@ -293,7 +231,7 @@ func TestForgedProc(t *testing.T) {
 		"over all of proc": {"mkdir -p " + dir + "/p/self && cp " + dir + "/cgroup " + dir + "/p/self && mount --rbind " + dir + "/p /proc; ", "unit: /proc is not the root of a proc file system"},
 	} {
 		t.Run("IDN-1001 "+name, func(t *testing.T) {
-			s := run(t, &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}, nil, "sh", "-c",
+			s := run(t, &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}, "sh", "-c",
 				"mount --make-rprivate / && "+tt.script+`exec "$0"`, os.Args[0])
 			if s.Naive != "0::/system.slice/"+unit+"\n" {
 				t.Fatalf("the attack does not work, so this shows nothing: %q", s.Naive)
@@ -318,11 +256,11 @@ func TestProcess(t *testing.T) {
 	b, err := os.ReadFile(exe)
 	must(t, err)
 	must(t, os.WriteFile(gone, b, 0o700))
-	s := run(t, nil, nil, "sh", "-c", `exec 3<"$0"; mv "$0" "$0.old"; echo x > "$0"; chmod 700 "$0"; exec "$0.old"`, gone)
+	s := run(t, nil, "sh", "-c", `exec 3<"$0"; mv "$0" "$0.old"; echo x > "$0"; chmod 700 "$0"; exec "$0.old"`, gone)
 	if s.Exe != gone+".old" || s.Attested.Exe == "" {
 		t.Errorf("renamed: %+v", s.Process)
 	}
-	s = run(t, nil, nil, "sh", "-c", `exec 3<"$0"; rm "$0"; echo x >"$0 (deleted)"; exec /proc/self/fd/3`, gone+".old")
+	s = run(t, nil, "sh", "-c", `exec 3<"$0"; rm "$0"; echo x >"$0 (deleted)"; exec /proc/self/fd/3`, gone+".old")
 	if s.Attested.Exe != "" {
 		t.Errorf("a program that is gone has a proven path: %+v", s.Process)
 	}
