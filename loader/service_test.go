@@ -289,7 +289,7 @@ func TestLoadAll(t *testing.T) {
 			t.Error("something was loaded")
 		}
 	})
-	t.Run("SVC-1004 nothing is asked for", func(t *testing.T) { must(w, w.l.LoadAll(ctx)) })
+	t.Run("SVC-1004 nothing is asked for", func(*testing.T) { must(w, w.l.LoadAll(ctx)) })
 	t.Run("SVC-1003 cancelled", func(t *testing.T) {
 		ended, cancel := context.WithCancel(ctx)
 		cancel()
