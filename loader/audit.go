@@ -35,6 +35,45 @@ type Entry struct {
 	Outcome    string           `json:"outcome,omitempty"` // "loaded", "failed" or "preflight"; empty in a verdict's entry
 }
 
+// MarshalJSON gives the entry as the sinks of this package write it.
+func (e *Entry) MarshalJSON() ([]byte, error) {
+	type plain Entry
+	head := plain(*e)
+	head.Input, head.Result, head.Error, head.Outcome = nil, nil, "", ""
+	b, err := json.Marshal(head)
+	if err != nil {
+		return nil, err
+	}
+	b = b[:len(b)-1]
+	// Both are JSON already; encoding/json would read them again.
+	if e.Input != nil {
+		if b, err = appendMember(b, "input", e.Input); err != nil {
+			return nil, err
+		}
+	}
+	if e.Result != nil {
+		if b, err = appendMember(b, "result", e.Result); err != nil {
+			return nil, err
+		}
+	}
+	for _, m := range [...][2]string{{"error", e.Error}, {"outcome", e.Outcome}} {
+		if m[1] == "" {
+			continue
+		}
+		text, err := json.Marshal(m[1])
+		if err != nil {
+			return nil, err
+		}
+		b = append(append(append(b, `,"`...), m[0]+`":`...), text...)
+	}
+	return append(b, '}'), nil
+}
+
+func appendMember(b []byte, name string, v json.Marshaler) ([]byte, error) {
+	text, err := v.MarshalJSON()
+	return append(append(append(b, `,"`...), name+`":`...), text...), err
+}
+
 // NewAuditWriter returns a sink that writes an entry a line, each with one call of w.Write. The lines are not chained: a
 // writer does not say what it held before. It is safe for concurrent use, also when w is not.
 func NewAuditWriter(w io.Writer) AuditSink { return &jsonLines{w: w} }
@@ -45,7 +84,7 @@ type jsonLines struct {
 }
 
 func (j *jsonLines) Record(_ context.Context, e *Entry) error {
-	line, err := json.Marshal(e)
+	line, err := e.MarshalJSON()
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package loader
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/llorch/secrets-management/internal/auditlog"
@@ -42,7 +41,7 @@ func (o AuditOptions) OpenFile(name string) (*AuditFile, error) {
 
 // Record appends an entry. It waits for other writers, at most two seconds and not longer than ctx allows.
 func (a *AuditFile) Record(ctx context.Context, e *Entry) error {
-	entry, err := json.Marshal(e)
+	entry, err := e.MarshalJSON()
 	if err != nil {
 		return err
 	}

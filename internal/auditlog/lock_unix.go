@@ -11,7 +11,7 @@ import (
 // tryLock locks a file against all other descriptors, those of this process too, or reports that it is locked.
 func tryLock(f *os.File) (bool, error) {
 	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		err := flock(f, syscall.LOCK_EX|syscall.LOCK_NB)
 		switch {
 		case err == nil:
 			return true, nil
@@ -23,4 +23,17 @@ func tryLock(f *os.File) (bool, error) {
 	}
 }
 
-func unlock(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_UN) }
+func unlock(f *os.File) error { return flock(f, syscall.LOCK_UN) }
+
+// flock does without f.Fd, which changes the mode of the descriptor each time.
+func flock(f *os.File, how int) error {
+	c, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var locked error
+	if err := c.Control(func(fd uintptr) { locked = syscall.Flock(int(fd), how) }); err != nil {
+		return err
+	}
+	return locked
+}

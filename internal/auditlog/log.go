@@ -28,8 +28,8 @@ type Log struct {
 	sync bool
 
 	mu   sync.Mutex
-	file *os.File // nil when closed
-	head *os.File
+	file *own // nil when closed
+	head *own
 }
 
 // Open opens the log at a path, which it creates with mode 0600 if need be, and the head file beside it. Links, anything
@@ -87,7 +87,7 @@ func (l *Log) Append(ctx context.Context, entry []byte) error {
 // Check reports whether an entry could be appended now, as far as that can be told without one.
 func (l *Log) Check(ctx context.Context) error {
 	return l.locked(ctx, func(size int64, after Head, torn int64) error {
-		if err := makeRoom(l.file, size); err != nil {
+		if err := makeRoom(l.file.File, size); err != nil {
 			return err
 		}
 		if torn > 0 {
@@ -116,26 +116,24 @@ func (l *Log) locked(ctx context.Context, do func(size int64, after Head, torn i
 			err = do(size, after, torn)
 		}
 	}
-	return errors.Join(err, unlock(l.head))
+	return errors.Join(err, unlock(l.head.File))
 }
 
 // lock locks the head file that lies at its path now.
 func (l *Log) lock(ctx context.Context) error {
 	until := time.Now().Add(lockWait)
 	for pause := 50 * time.Microsecond; ; pause = min(2*pause, 5*time.Millisecond) {
-		got, err := tryLock(l.head)
+		got, err := tryLock(l.head.File)
 		if err != nil {
 			return fmt.Errorf("%s: %w", l.head.Name(), err)
 		}
 		if got {
-			same, err := isAt(l.head, l.path+HeadSuffix)
-			if same {
+			if _, same, err := l.head.there(); same {
 				return nil
-			}
-			if err = errors.Join(err, unlock(l.head)); err != nil {
+			} else if err = errors.Join(err, unlock(l.head.File)); err != nil {
 				return err
 			}
-			if err := reopen(&l.head, l.path+HeadSuffix, 0); err != nil {
+			if err := l.head.reopen(); err != nil {
 				return err
 			}
 		}
@@ -152,26 +150,22 @@ func (l *Log) lock(ctx context.Context) error {
 
 // current makes sure that the open file is the one at the path, and gives its size.
 func (l *Log) current() (int64, error) {
-	same, err := isAt(l.file, l.path)
-	if err != nil {
-		return 0, err
-	}
-	if !same {
-		if err := reopen(&l.file, l.path, os.O_APPEND); err != nil {
-			return 0, err
+	now, same, err := l.file.there()
+	if err == nil && !same {
+		if err = l.file.reopen(); err == nil {
+			now, err = l.file.Stat()
 		}
 	}
-	fi, err := l.file.Stat()
 	if err != nil {
 		return 0, err
 	}
-	return fi.Size(), nil
+	return now.Size(), nil
 }
 
 // resume finds what the next entry follows. The head file says so, unless a writer came to an end between two writes, or
 // the log was rotated, cut off, or brought from elsewhere.
 func (l *Log) resume(size int64) (after Head, torn int64, err error) {
-	s, known, err := readState(l.head)
+	s, known, err := readState(l.head.File)
 	if err != nil || known && s.size == size || size == 0 {
 		return s.Head, 0, err
 	}
@@ -238,46 +232,52 @@ func (l *Log) remember(s state) error {
 	return err
 }
 
-func reopen(f **os.File, path string, extra int) error {
-	next, err := openOwn(path, extra)
+// own is an open file that is this service's alone.
+type own struct {
+	*os.File
+
+	extra int         // flags to open it with
+	is    os.FileInfo // what was opened
+}
+
+// there looks at what lies at the path of the file, and reports whether that is the open file itself, and no link to it.
+func (o *own) there() (os.FileInfo, bool, error) {
+	fi, err := os.Lstat(o.Name()) //nolint:gosec // G703: the caller names its own log
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, false, nil
+	}
+	return fi, err == nil && os.SameFile(o.is, fi), err
+}
+
+// reopen goes on with the file that lies at the path now.
+func (o *own) reopen() error {
+	next, err := openOwn(o.Name(), o.extra)
 	if err != nil {
 		return err
 	}
-	old := *f
-	*f = next
+	old := o.File
+	*o = *next
 	return old.Close()
 }
 
-// isAt reports whether a path leads to the open file, and not through a link.
-func isAt(f *os.File, path string) (bool, error) {
-	own, err := f.Stat()
-	if err != nil {
-		return false, err
-	}
-	there, err := os.Lstat(path) //nolint:gosec // G703: the caller names its own log
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil && os.SameFile(own, there), err
-}
-
-func openOwn(path string, extra int) (*os.File, error) {
+func openOwn(path string, extra int) (*own, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|openNoFollow|extra, 0o600) //nolint:gosec // G304: the caller names its own log
 	if err != nil {
 		return nil, err
 	}
-	if err := checkOwn(f); err != nil {
+	fi, err := f.Stat()
+	if err == nil {
+		err = checkOwn(fi)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%q: %w", path, err), f.Close())
 	}
-	return f, nil
+	return &own{f, extra, fi}, nil
 }
 
 // checkOwn makes sure that nobody else has the file: who can write the log can forge it.
-func checkOwn(f *os.File) error {
-	fi, err := f.Stat()
+func checkOwn(fi os.FileInfo) error {
 	switch {
-	case err != nil:
-		return err
 	case !fi.Mode().IsRegular():
 		return errors.New("not a regular file")
 	case modesMatter && fi.Mode().Perm()&0o077 != 0:
