@@ -28,7 +28,8 @@ type attempt struct {
 	decision policy.Decision
 	by       policy.Info   // the bundle that answered last
 	target   *facts.Target // the file that is judged and read; nil for the environment
-	value    []byte        // what the environment holds
+
+	minLength int // what the service demands besides the grant
 }
 
 func (l *Loader) attempt(action policy.Action, purpose string, ref Ref) *attempt {
@@ -48,17 +49,27 @@ func (a *attempt) close() {
 	if a.target != nil {
 		_ = a.target.Close()
 	}
-	clear(a.value)
 }
 
 // decide takes steps 1 to 5: it returns nil only when the policy allowed the load and that has been recorded.
 func (a *attempt) decide(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{a.validate, a.ask, a.look} {
-		if err := step(ctx); err != nil {
-			return a.record(ctx, err)
+	steps := []struct {
+		stage Stage
+		take  func(context.Context) error
+	}{{StageReference, a.validate}, {StageAsk, a.ask}, {StageLook, a.look}, {StageDecide, a.judge}}
+	for _, step := range steps {
+		var err error
+		if step.stage != StageReference { // the record should say what was asked for
+			err = ctx.Err()
+		}
+		if err == nil {
+			err = step.take(ctx)
+		}
+		if err != nil {
+			return a.record(ctx, a.fail(step.stage, err))
 		}
 	}
-	return a.record(ctx, a.judge(ctx))
+	return a.record(ctx, nil)
 }
 
 // validate checks the reference and puts it into the request.
@@ -100,11 +111,28 @@ func (a *attempt) ask(ctx context.Context) error {
 		return a.fail(StageAsk, fmt.Errorf("%w: %w", ErrPolicyUnavailable, err))
 	}
 	if !d.Allowed() {
-		a.decision = policy.Denial([]policy.Reason{{Code: "no_grant", Severity: policy.SeverityError}})
-		return a.refuse(StageAsk, []string{"no_grant"})
+		return a.refuse(StageAsk, []string{a.whyNot(ctx)})
 	}
 	return nil
 }
+
+// whyNot asks the policy about a reference that may not be asked for, as one of which nothing is known: nothing was looked
+// at. Who the process is can be why, and it should be told; anything else is no_grant.
+func (a *attempt) whyNot(ctx context.Context) string {
+	if d, err := a.l.config.Policy.Decide(ctx, &a.req); err == nil && !d.Allowed() {
+		if codes := slices.Compact(d.Codes()); len(codes) == 1 && codes[0] == notProven {
+			a.decision, a.by = d, d.Info()
+			return notProven
+		}
+	}
+	a.decision = policy.Denial([]policy.Reason{{Code: noGrant, Severity: policy.SeverityError}})
+	return noGrant
+}
+
+const (
+	noGrant   = "no_grant"
+	notProven = "identity_not_proven"
+)
 
 // look finds the file and takes its facts, or the variable.
 func (a *attempt) look(context.Context) error {
@@ -219,7 +247,15 @@ func (a *attempt) entry(err error) *Entry {
 	return e
 }
 
+// auditGrace is how long a sink may take for the entry of a load that was cancelled.
+const auditGrace = 5 * time.Second
+
 func (a *attempt) write(ctx context.Context, e *Entry, cause error) error {
+	if ctx.Err() != nil { // that it was cancelled is recorded like any other end
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), auditGrace)
+		defer cancel()
+	}
 	if err := a.l.config.Audit.Record(ctx, e); err != nil {
 		return &Error{Stage: StageAudit, Service: a.req.Subject.Service, Ref: a.asked, Err: fmt.Errorf("%w: %w", ErrAudit, errors.Join(err, cause))}
 	}
@@ -233,7 +269,11 @@ func (a *attempt) refuse(stage Stage, codes []string) *Error {
 		codes, mode = []string{outside}, 0
 	}
 	kind := append(kindsOf(codes), ErrDenied)[0]
-	return &Error{Stage: stage, Service: a.req.Subject.Service, Ref: a.asked, Err: kind, Reasons: codes, Mode: mode}
+	e := &Error{Stage: stage, Service: a.req.Subject.Service, Ref: a.asked, Err: kind, Reasons: codes, Mode: mode}
+	if slices.Contains(codes, notProven) {
+		e.unproven = a.l.unproven()
+	}
+	return e
 }
 
 // fail wraps the cause of a failure that no policy decided.

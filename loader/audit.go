@@ -3,12 +3,14 @@ package loader
 import (
 	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"io"
-	"os"
+	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/llorch/secrets-management/internal/auditlog"
 	"github.com/llorch/secrets-management/policy"
 )
 
@@ -33,8 +35,47 @@ type Entry struct {
 	Outcome    string           `json:"outcome,omitempty"` // "loaded", "failed" or "preflight"; empty in a verdict's entry
 }
 
-// NewAuditWriter returns a sink that writes an entry a line, each with one call of w.Write. It is safe for concurrent
-// use, also when w is not.
+// MarshalJSON gives the entry as the sinks of this package write it.
+func (e *Entry) MarshalJSON() ([]byte, error) {
+	type plain Entry
+	head := plain(*e)
+	head.Input, head.Result, head.Error, head.Outcome = nil, nil, "", ""
+	b, err := json.Marshal(head)
+	if err != nil {
+		return nil, err
+	}
+	b = b[:len(b)-1]
+	// Both are JSON already; encoding/json would read them again.
+	if e.Input != nil {
+		if b, err = appendMember(b, "input", e.Input); err != nil {
+			return nil, err
+		}
+	}
+	if e.Result != nil {
+		if b, err = appendMember(b, "result", e.Result); err != nil {
+			return nil, err
+		}
+	}
+	for _, m := range [...][2]string{{"error", e.Error}, {"outcome", e.Outcome}} {
+		if m[1] == "" {
+			continue
+		}
+		text, err := json.Marshal(m[1])
+		if err != nil {
+			return nil, err
+		}
+		b = append(append(append(b, `,"`...), m[0]+`":`...), text...)
+	}
+	return append(b, '}'), nil
+}
+
+func appendMember(b []byte, name string, v json.Marshaler) ([]byte, error) {
+	text, err := v.MarshalJSON()
+	return append(append(append(b, `,"`...), name+`":`...), text...), err
+}
+
+// NewAuditWriter returns a sink that writes an entry a line, each with one call of w.Write. The lines are not chained: a
+// writer does not say what it held before. It is safe for concurrent use, also when w is not.
 func NewAuditWriter(w io.Writer) AuditSink { return &jsonLines{w: w} }
 
 type jsonLines struct {
@@ -43,52 +84,103 @@ type jsonLines struct {
 }
 
 func (j *jsonLines) Record(_ context.Context, e *Entry) error {
-	line, err := json.Marshal(e)
+	line, err := e.MarshalJSON()
 	if err != nil {
 		return err
 	}
-	line = append(line, '\n')
+	line = append(auditlog.AppendASCII(nil, line), '\n')
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	_, err = j.w.Write(line)
+	n, err := j.w.Write(line)
+	if err == nil && n < len(line) {
+		err = io.ErrShortWrite
+	}
 	return err
 }
 
-// AuditFile is a sink that appends to a file. It is safe for concurrent use, also by several processes: a line is one
-// write to a descriptor opened with O_APPEND.
-type AuditFile struct {
-	AuditSink
+// NewAuditHandler returns a sink that gives each entry to a handler of [log/slog] as one record of level Info, with the
+// members of the entry as attributes. A handler that does not take that level is an error for every entry, not silence.
+// It is safe for concurrent use.
+func NewAuditHandler(h slog.Handler) AuditSink { return handlerSink{h} }
 
-	f *os.File
-}
+type handlerSink struct{ slog.Handler }
 
-// OpenAuditFile opens a JSON-lines audit log for appending and creates it with mode 0600 if need be. A symbolic link,
-// anything but a regular file with one name, and a file that somebody else owns, can read or write are refused: who can
-// write the log can forge it.
-func OpenAuditFile(name string) (*AuditFile, error) {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE|openNoFollow, 0o600) //nolint:gosec // G304: the caller names its own log
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrAudit, err)
-	}
-	if err := checkAuditFile(f); err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("%w: %q: %w", ErrAudit, name, err)
-	}
-	return &AuditFile{NewAuditWriter(f), f}, nil
-}
-
-func checkAuditFile(f *os.File) error {
-	fi, err := f.Stat()
-	switch {
-	case err != nil:
+func (s handlerSink) Record(ctx context.Context, e *Entry) error {
+	if err := s.Check(ctx); err != nil {
 		return err
-	case !fi.Mode().IsRegular():
-		return fmt.Errorf("not a regular file")
-	case modesMatter && fi.Mode().Perm()&0o077 != 0:
-		return fmt.Errorf("mode %04o, expected 0600", fi.Mode().Perm())
 	}
-	return checkOwner(fi)
+	r := slog.NewRecord(e.Timestamp, slog.LevelInfo, "secret decision", 0)
+	r.AddAttrs(slog.String("decision_id", e.DecisionID), slog.String("path", e.Path))
+	for _, member := range []struct {
+		name string
+		json any
+		has  bool
+	}{{"bundles", e.Bundles, len(e.Bundles) > 0}, {"input", e.Input, e.Input != nil}, {"result", e.Result, e.Result != nil}} {
+		if member.has {
+			text, err := json.Marshal(member.json)
+			if err != nil {
+				return err
+			}
+			r.AddAttrs(slog.Any(member.name, jsonText(auditlog.AppendASCII(nil, text))))
+		}
+	}
+	if e.Error != "" {
+		r.AddAttrs(slog.String("error", e.Error))
+	}
+	if e.Outcome != "" {
+		r.AddAttrs(slog.String("outcome", e.Outcome))
+	}
+	return s.Handle(ctx, r)
 }
 
-// Close closes the file. Loads that are recorded after it are denied.
-func (a *AuditFile) Close() error { return a.f.Close() }
+// Check reports whether the handler takes entries.
+func (s handlerSink) Check(ctx context.Context) error {
+	if s.Handler == nil || !s.Enabled(ctx, slog.LevelInfo) {
+		return errors.New("the handler does not take records of level Info")
+	}
+	return nil
+}
+
+// jsonText is JSON that a handler of JSON nests and a handler of text quotes.
+type jsonText []byte
+
+func (j jsonText) MarshalJSON() ([]byte, error) { return j, nil }
+func (j jsonText) MarshalText() ([]byte, error) { return j, nil }
+
+// NewAuditMulti returns a sink that gives each entry to all of the sinks, in order, and fails if one of them does. Without
+// any it always fails.
+func NewAuditMulti(sinks ...AuditSink) AuditSink { return multiSink(slices.Clone(sinks)) }
+
+type multiSink []AuditSink
+
+func (m multiSink) Record(ctx context.Context, e *Entry) error {
+	return m.each(func(s AuditSink) error { return s.Record(ctx, e) })
+}
+
+// Check reports what is wrong with any of the sinks.
+func (m multiSink) Check(ctx context.Context) error {
+	return m.each(func(s AuditSink) error { return checkSink(ctx, s) })
+}
+
+func (m multiSink) each(do func(AuditSink) error) error {
+	if len(m) == 0 {
+		return errors.New("there is no audit sink")
+	}
+	var errs []error
+	for _, s := range m {
+		if s == nil {
+			errs = append(errs, errors.New("an audit sink is nil"))
+			continue
+		}
+		errs = append(errs, do(s))
+	}
+	return errors.Join(errs...)
+}
+
+// checkSink asks a sink whether it could record, if it can say.
+func checkSink(ctx context.Context, s AuditSink) error {
+	if c, ok := s.(interface{ Check(context.Context) error }); ok {
+		return c.Check(ctx)
+	}
+	return nil
+}

@@ -43,6 +43,8 @@ type Error struct {
 	Err     error    // matches one of the sentinels above, or is the system's I/O error
 	Reasons []string // the policy's reason codes; documented in .specs/30_policy.md
 	Mode    uint32   // permission bits of the file, where they are what is wrong
+
+	unproven string // what the process cannot prove of itself, where that is what is wrong
 }
 
 func (e *Error) Error() string {
@@ -79,8 +81,10 @@ func (e *Error) refused() bool { return len(e.Reasons) > 0 }
 func (e *Error) explain(code string) string {
 	text, ok := reasonTexts[code]
 	switch {
-	case code == "no_grant":
+	case code == noGrant:
 		text = fmt.Sprintf("service %q has no grant for it; ask the security team for one, or correct the name of the service", e.Service)
+	case code == notProven && e.unproven != "":
+		text = fmt.Sprintf("%s (%s)", text, e.unproven)
 	case code == "mode_too_open":
 		text = fmt.Sprintf("mode %04o, expected 0600", e.Mode)
 	case !ok:
@@ -103,6 +107,7 @@ var reasonTexts = map[string]string{ //nolint:gochecknoglobals // a constant tab
 	"filesystem_not_trusted": "the file system's permissions are not authoritative",
 	"weak_memory":            "the process cannot protect memory as the grant demands; raise LimitMEMLOCK",
 	"environment_source":     "the environment shows in process listings",
+	notProven:                "the grant requires a uid or unit that this process is not, or cannot prove",
 	"invalid_request":        "the service and its policy do not fit each other; build both from matching versions",
 }
 

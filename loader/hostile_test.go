@@ -419,13 +419,14 @@ func TestSecureExecution(t *testing.T) {
 		w := newWorld(t)
 		_, err := w.l.LoadSecret(context.Background(), loader.Env("TEST_TOKEN"))
 		_, cerr := w.l.LoadSecret(context.Background(), loader.Credential("api_token"))
-		fmt.Println("ignored:", errors.Is(err, loader.ErrNotFound), errors.Is(cerr, loader.ErrCredentialNotFound))
+		named := loader.FileFromEnv("TEST_TOKEN", "/fallback") // SVC-1001
+		fmt.Println("ignored:", errors.Is(err, loader.ErrNotFound), errors.Is(cerr, loader.ErrCredentialNotFound), named == loader.File("/fallback"))
 		return
 	}
 	if !asnobody.Root(t) {
 		return
 	}
-	for mode, want := range map[os.FileMode]string{0o755: "ignored: false false", 0o755 | os.ModeSetuid: "ignored: true true"} {
+	for mode, want := range map[os.FileMode]string{0o755: "ignored: false false false", 0o755 | os.ModeSetuid: "ignored: true true true"} {
 		exe := runnableCopy(t, mode)
 		cmd := exec.Command(exe, "-test.run=^TestSecureExecution$")
 		dir := filepath.Join(filepath.Dir(exe), "credentials")
@@ -454,8 +455,9 @@ func TestSmallLockLimit(t *testing.T) {
 			t.Fatal(err)
 		}
 		s, err := strict.LoadSecret(context.Background(), ref)
+		sick := strict.Health(context.Background()) // SVC-1005
 		fmt.Println("warnings:", strings.Count(w.log.String(), "not in memory of the best level"),
-			"refused:", s == nil && errors.Is(err, secret.ErrNotLocked))
+			"refused:", s == nil && errors.Is(err, secret.ErrNotLocked), "health:", w.l.Health(context.Background()), errors.Is(sick, secret.ErrNotLocked))
 		return
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=^TestSmallLockLimit$")
@@ -467,7 +469,7 @@ func TestSmallLockLimit(t *testing.T) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	}
 	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "warnings: 1 refused: true") {
+	if err != nil || !strings.Contains(string(out), "warnings: 1 refused: true health: <nil> true") {
 		t.Errorf("%v, %s", err, out)
 	}
 }

@@ -2,21 +2,19 @@ package loader
 
 import (
 	"os"
+	"strings"
 
 	"github.com/llorch/secrets-management/policy"
 )
 
 // subject is who asks: the name is the caller's claim, the rest is what the process can prove about itself.
 func (l *Loader) subject() policy.Subject {
-	s := policy.Subject{
+	return policy.Subject{
 		Service: l.config.Service, Container: l.config.Container,
 		UID: int64(os.Geteuid()), GID: int64(os.Getegid()),
+		Unit: l.process.Unit, Exe: l.process.Exe, Attested: l.process.Attested,
 	}
-	if s.UID >= 0 { // there are no uids on Windows
-		s.Attested.UID, s.Attested.GID = "geteuid", "getegid"
-	}
-	if exe, err := os.Executable(); err == nil {
-		s.Exe, s.Attested.Exe = text(exe), "executable"
-	}
-	return s
 }
+
+// unproven says what the process cannot prove and why, for the error of a load that was refused for it.
+func (l *Loader) unproven() string { return strings.Join(l.process.Doubts, "; ") }

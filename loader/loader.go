@@ -10,6 +10,7 @@ import (
 	"sync"
 	"unicode/utf8"
 
+	"github.com/llorch/secrets-management/internal/identity"
 	"github.com/llorch/secrets-management/kdf"
 	"github.com/llorch/secrets-management/policy"
 	"github.com/llorch/secrets-management/secret"
@@ -30,6 +31,10 @@ type Config struct {
 	Audit       AuditSink    // required: silence needs an explicit choice, such as NewAuditWriter(io.Discard)
 	Logger      *slog.Logger // nil is slog.Default
 
+	// MinLength refuses secrets, and tokens that a key is derived from, that are shorter, in bytes and without the white
+	// space around them. A grant can demand more. 0 is no condition, and 1 MiB the most.
+	MinLength int
+
 	// RequireLocked makes it an error, secret.ErrNotLocked, when memory cannot be locked, whatever grants demand. Otherwise
 	// a warning says so once.
 	RequireLocked bool
@@ -37,9 +42,10 @@ type Config struct {
 
 // Loader loads secrets for one service. It is safe for concurrent use and keeps nothing open.
 type Loader struct {
-	config Config
-	log    *slog.Logger
-	host   string
+	config  Config
+	log     *slog.Logger
+	host    string
+	process identity.Process // who this is, as New found it
 
 	degraded sync.Once // one warning about memory for each Loader
 }
@@ -55,14 +61,17 @@ func New(c Config) (*Loader, error) {
 		return nil, fmt.Errorf("loader: Config.Service %q is not 1 to 255 bytes of printable ASCII", c.Service)
 	case !utf8.ValidString(c.Container) || !utf8.ValidString(c.Environment):
 		return nil, errors.New("loader: Config.Container and Config.Environment must be UTF-8")
+	case c.MinLength < 0 || c.MinLength > maxSecretBytes:
+		return nil, fmt.Errorf("loader: Config.MinLength is %d, which is not between 0 and %d", c.MinLength, maxSecretBytes)
 	}
-	l := &Loader{config: c, log: c.Logger}
+	l := &Loader{config: c, log: c.Logger, process: identity.Read()}
 	if l.log == nil {
 		l.log = slog.Default()
 	}
 	if name, err := os.Hostname(); err == nil {
 		l.host = text(name)
 	}
+	l.log.Debug("identity", "service", c.Service, "unit", l.process.Unit, "exe", l.process.Exe, "not_proven", l.process.Doubts)
 	if runtime.GOOS != "linux" {
 		l.log.Warn("files are looked up by name on this system: permissions are checked less strictly", "system", runtime.GOOS)
 	}
@@ -81,13 +90,18 @@ func validService(s string) bool {
 // LoadSecret loads a token or password: white space around it is trimmed, and it must not be empty or, in a file,
 // larger than 1 MiB. Several references are tried in order, and the next one only when the one before is truly absent:
 // any other failure ends the load, lest a fault downgrade it. The error is an *[Error], or lists one for each reference
-// when all are absent. The caller closes the Secret.
+// when all are absent. When ctx ends, no further step is taken, and the error matches that of ctx. The caller closes the
+// Secret.
 func (l *Loader) LoadSecret(ctx context.Context, refs ...Ref) (*secret.Secret, error) {
+	return l.loadSecret(ctx, l.config.MinLength, refs)
+}
+
+func (l *Loader) loadSecret(ctx context.Context, minLength int, refs []Ref) (*secret.Secret, error) {
 	var loaded *secret.Secret
-	err := l.first(ctx, policy.LoadSecret, "", refs, func(s *secret.Secret) error {
+	err := l.first(ctx, refs, job{action: policy.LoadSecret, minLength: minLength, use: func(s *secret.Secret) error {
 		loaded = s
 		return nil
-	})
+	}})
 	return orClose(loaded, err)
 }
 
@@ -95,25 +109,29 @@ func (l *Loader) LoadSecret(ctx context.Context, refs ...Ref) (*secret.Secret, e
 // it is as LoadSecret. The caller closes the Key.
 func (l *Loader) LoadKey(ctx context.Context, refs ...Ref) (*secret.Key, error) {
 	var loaded *secret.Key
-	err := l.first(ctx, policy.LoadKey, "", refs, func(s *secret.Secret) (err error) {
+	err := l.first(ctx, refs, job{action: policy.LoadKey, use: func(s *secret.Secret) (err error) {
 		defer s.Close() //nolint:errcheck // the content is judged by its format
 		if loaded, err = secret.DecodeHexKey(s); err != nil {
 			return fmt.Errorf("%w: expected 64 hexadecimal digits", ErrInvalidFormat)
 		}
 		return nil
-	})
+	}})
 	return orClose(loaded, err)
 }
 
 // DeriveKey loads a token only to derive a key from it with [kdf.Derive]: purpose is the label, which the grant must
 // list. The token itself is not returned and is erased at once. Otherwise it is as LoadSecret.
 func (l *Loader) DeriveKey(ctx context.Context, purpose string, refs ...Ref) (*secret.Key, error) {
+	return l.deriveKey(ctx, purpose, l.config.MinLength, refs)
+}
+
+func (l *Loader) deriveKey(ctx context.Context, purpose string, minLength int, refs []Ref) (*secret.Key, error) {
 	var derived *secret.Key
-	err := l.first(ctx, policy.DeriveKey, purpose, refs, func(s *secret.Secret) (err error) {
+	err := l.first(ctx, refs, job{action: policy.DeriveKey, purpose: purpose, minLength: minLength, use: func(s *secret.Secret) (err error) {
 		defer s.Close() //nolint:errcheck // only derived from
 		derived, err = kdf.Derive(s, purpose)
 		return err
-	})
+	}})
 	return orClose(derived, err)
 }
 
@@ -141,14 +159,22 @@ func (l *Loader) Preflight(ctx context.Context, action policy.Action, purpose st
 	return a.decision, a.outcome(ctx, "preflight", nil)
 }
 
+// job is what is to be loaded, whichever reference has it.
+type job struct {
+	action    policy.Action
+	purpose   string
+	minLength int
+	use       func(*secret.Secret) error
+}
+
 // first loads from the first reference that is not absent.
-func (l *Loader) first(ctx context.Context, action policy.Action, purpose string, refs []Ref, use func(*secret.Secret) error) error {
+func (l *Loader) first(ctx context.Context, refs []Ref, j job) error {
 	if len(refs) == 0 {
-		return &Error{Stage: StageReference, Err: fmt.Errorf("%w: no reference", ErrPath)}
+		refs = []Ref{{}} // refused, and recorded, as what it is
 	}
 	var absent absentError
 	for _, ref := range refs {
-		err := l.load(ctx, action, purpose, ref, use)
+		err := l.load(ctx, ref, j)
 		if err == nil || !isAbsent(err) {
 			return err
 		}
@@ -160,21 +186,25 @@ func (l *Loader) first(ctx context.Context, action policy.Action, purpose string
 	return absent
 }
 
+// isAbsent reports whether a look found that nothing is there. An error that only carries such a one, as when that could
+// not be recorded, is another matter.
 func isAbsent(err error) bool {
-	return errors.Is(err, ErrNotFound) || errors.Is(err, ErrCredentialNotFound)
+	var e *Error
+	return errors.As(err, &e) && e.Stage == StageLook && (errors.Is(e.Err, ErrNotFound) || errors.Is(e.Err, ErrCredentialNotFound))
 }
 
 // load is the whole protocol: decide, record, read, record.
-func (l *Loader) load(ctx context.Context, action policy.Action, purpose string, ref Ref, use func(*secret.Secret) error) error {
-	a := l.attempt(action, purpose, ref)
+func (l *Loader) load(ctx context.Context, ref Ref, j job) error {
+	a := l.attempt(j.action, j.purpose, ref)
+	a.minLength = j.minLength
 	defer a.close()
 	if err := a.decide(ctx); err != nil {
 		return l.notLoaded(ctx, err)
 	}
-	s, err := a.read()
+	s, err := a.read(ctx)
 	if err == nil {
 		l.warnOfMemory(s)
-		err = use(s)
+		err = j.use(s)
 	}
 	if err != nil {
 		err = a.fail(StageRead, err)
@@ -185,7 +215,7 @@ func (l *Loader) load(ctx context.Context, action policy.Action, purpose string,
 	if err != nil {
 		return l.notLoaded(ctx, err)
 	}
-	l.log.InfoContext(ctx, "secret loaded", "ref", a.ref.String(), "service", l.config.Service, "action", string(action))
+	l.log.InfoContext(ctx, "secret loaded", "ref", a.ref.String(), "service", l.config.Service, "action", string(j.action))
 	return nil
 }
 

@@ -417,6 +417,18 @@ func TestEnvironment(t *testing.T) {
 		}
 		w.leaksNothing(nil)
 	})
+	t.Run("SM-LOAD-4005 changed after the decision", func(t *testing.T) {
+		t.Setenv("TEST_TOKEN", fake)
+		w := newWorld(t)
+		for _, other := range []string{fake + "x", "", fake[1:]} {
+			w.audit.fail = func(int) error { return os.Setenv("TEST_TOKEN", other) }
+			s, err := w.l.LoadSecret(ctx, loader.Env("TEST_TOKEN"))
+			if s != nil || !errors.Is(err, loader.ErrChanged) {
+				t.Errorf("secret %v, error %v", s != nil, err)
+			}
+			t.Setenv("TEST_TOKEN", fake)
+		}
+	})
 	t.Run("SM-LOAD-4005 empty", func(t *testing.T) {
 		t.Setenv("TEST_TOKEN", " ")
 		if _, err := w.l.LoadSecret(ctx, loader.Env("TEST_TOKEN")); !errors.Is(err, loader.ErrInvalidFormat) {

@@ -1,6 +1,7 @@
 package loader
 
 import (
+	"context"
 	"crypto/subtle"
 	"errors"
 	"fmt"
@@ -19,7 +20,7 @@ const (
 	maxKeyBytes    = 1 << 10
 )
 
-// limits of what may be read, in bytes: the floor, and the obligations where they are stricter.
+// limits of what may be read, in bytes: the floor, and the obligations and the service's own wish where they are stricter.
 func (a *attempt) limits() (most, least int64) {
 	most = maxSecretBytes
 	if a.req.Action == policy.LoadKey {
@@ -29,11 +30,11 @@ func (a *attempt) limits() (most, least int64) {
 	if o.MaxBytes > 0 {
 		most = min(most, o.MaxBytes)
 	}
-	return most, o.MinLength
+	return most, max(o.MinLength, int64(a.minLength))
 }
 
 // read takes the content straight into a secret, from the inode that was decided on.
-func (a *attempt) read() (*secret.Secret, error) {
+func (a *attempt) read(ctx context.Context) (*secret.Secret, error) {
 	most, least := a.limits()
 	size := a.req.Resource.File.Size
 	switch {
@@ -45,7 +46,7 @@ func (a *attempt) read() (*secret.Secret, error) {
 		return nil, fmt.Errorf("%w: empty", ErrInvalidFormat)
 	}
 	s, err := a.memory().New(int(size)+1, func(buf []byte) (int, error) {
-		n, err := a.fill(buf)
+		n, err := a.fill(ctx, buf)
 		if err != nil {
 			return 0, err
 		}
@@ -54,7 +55,7 @@ func (a *attempt) read() (*secret.Secret, error) {
 		case n == 0:
 			return 0, fmt.Errorf("%w: empty but for white space", ErrInvalidFormat)
 		case int64(n) < least:
-			return 0, fmt.Errorf("%w: shorter than the %d bytes that the grant demands", ErrInvalidFormat, least)
+			return 0, fmt.Errorf("%w: %d bytes, at least %d are demanded", ErrInvalidFormat, n, least)
 		}
 		return n, nil
 	})
@@ -75,9 +76,16 @@ func (a *attempt) memory() secret.Options {
 	return secret.Options{RequireLocked: a.l.config.RequireLocked || !protects(secret.LevelHeap, a.decision.Obligations().MinMemory)}
 }
 
-func (a *attempt) fill(buf []byte) (int, error) {
+func (a *attempt) fill(ctx context.Context, buf []byte) (int, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
 	if a.ref.source == policy.SourceEnv {
-		return copy(buf, a.value), nil
+		value, _ := lookupEnv(a.ref.value)
+		if len(value) != len(buf)-1 {
+			return 0, ErrChanged
+		}
+		return copy(buf, value), nil
 	}
 	f, err := a.target.Open()
 	if err != nil {

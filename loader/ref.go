@@ -11,26 +11,43 @@ import (
 
 // Ref says where a secret is. The zero Ref is invalid.
 type Ref struct {
-	source policy.Source
-	value  string
+	source   policy.Source
+	value    string
+	variable string // that named the path, for people
 }
 
 // File refers to a file by its absolute path. Double slashes, "." and ".." are resolved lexically, as [path.Clean]
 // does, before the policy is asked; symbolic links are resolved by the walk after.
-func File(path string) Ref { return Ref{policy.SourceFile, path} }
+func File(path string) Ref { return Ref{source: policy.SourceFile, value: path} }
+
+// FileFromEnv refers to the file whose path the environment variable holds, such as LLORCH_API_TOKEN_FILE, or to fallback
+// where the variable is not set or empty. The variable is read now; a program that has more rights than its caller
+// (AT_SECURE, getauxval(3)) ignores it. It is a path like any other: only what is granted is loaded from it.
+func FileFromEnv(variable, fallback string) Ref {
+	if path, _ := lookupEnv(variable); path != "" {
+		return Ref{policy.SourceFile, path, variable}
+	}
+	return File(fallback)
+}
 
 // Credential refers to a systemd credential by its name: the file of that name in $CREDENTIALS_DIRECTORY
 // (systemd.exec(5), LoadCredential=). A name has 1 to 255 bytes of printable ASCII without "/" and ":".
-func Credential(name string) Ref { return Ref{policy.SourceCredential, name} }
+func Credential(name string) Ref { return Ref{source: policy.SourceCredential, value: name} }
 
 // Env refers to an environment variable.
 //
 // Deprecated: the value is visible in /proc and process listings, is inherited by children and cannot be erased. It is
 // here to migrate away from; every use logs a warning.
-func Env(name string) Ref { return Ref{policy.SourceEnv, name} }
+func Env(name string) Ref { return Ref{source: policy.SourceEnv, value: name} }
 
-// String is the kind and the quoted path or name.
-func (r Ref) String() string { return fmt.Sprintf("%s %q", r.source, r.value) }
+// String is the kind and the quoted path or name, and the variable that named the path.
+func (r Ref) String() string {
+	text := fmt.Sprintf("%s %q", r.source, r.value)
+	if r.variable != "" {
+		text += fmt.Sprintf(" (from %q)", r.variable)
+	}
+	return text
+}
 
 const maxName = 255
 
@@ -38,6 +55,8 @@ const maxName = 255
 func (r Ref) validate() (Ref, error) {
 	v := r.value
 	switch {
+	case r == Ref{}:
+		return r, fmt.Errorf("%w: no reference: use File, Credential or Env to make one", ErrPath)
 	case v == "":
 		return r, fmt.Errorf("%w: empty", ErrPath)
 	case strings.ContainsRune(v, 0):

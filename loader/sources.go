@@ -1,10 +1,14 @@
 package loader
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
 )
+
+// credentialsOfUnits has a directory for each unit of the system manager (systemd.exec(5), "Credentials").
+const credentialsOfUnits = "/run/credentials"
 
 // credential looks at the file that systemd made for a credential.
 func (a *attempt) credential() error {
@@ -14,6 +18,9 @@ func (a *attempt) credential() error {
 		return fmt.Errorf("%w: CREDENTIALS_DIRECTORY is not set; does the unit have LoadCredential=%s:…?", ErrCredentialNotFound, a.ref.value)
 	case !path.IsAbs(dir) || path.Clean(dir) != dir:
 		return fmt.Errorf("%w: CREDENTIALS_DIRECTORY is not an absolute, clean path", ErrPath)
+	}
+	if unit := a.req.Subject.Unit; unit != "" && dir != path.Join(credentialsOfUnits, unit) {
+		return fmt.Errorf("%w: CREDENTIALS_DIRECTORY is %q, which is not that of unit %q", ErrPath, dir, unit)
 	}
 	if err := a.plainDirectory(dir); err != nil {
 		return err
@@ -42,13 +49,13 @@ func (a *attempt) plainDirectory(dir string) error {
 
 // credentialAbsent says in systemd's words that something is not there.
 func credentialAbsent(err error, name string) error {
-	if isAbsent(err) {
+	if errors.Is(err, ErrNotFound) {
 		return fmt.Errorf("%w: not in CREDENTIALS_DIRECTORY; does the unit have LoadCredential=%s:…?", ErrCredentialNotFound, name)
 	}
 	return err
 }
 
-// environment takes the value of a variable. It is on the heap already; here it is copied once more, to be erased.
+// environment takes the length of a variable's value. The value is read when that is decided on.
 func (a *attempt) environment() error {
 	value, set := lookupEnv(a.ref.value)
 	if !set {
@@ -56,7 +63,6 @@ func (a *attempt) environment() error {
 	}
 	a.l.log.Warn("a secret is in the environment, where process listings show it: move it to a file or a credential",
 		"variable", a.ref.value, "service", a.l.config.Service)
-	a.value = []byte(value)
 	a.req.Resource.File.Size = int64(len(value))
 	return nil
 }

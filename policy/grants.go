@@ -32,6 +32,7 @@ type Grant struct {
 	Names     []string // SourceCredential, SourceEnv: these credentials or variables
 	Purposes  []string // DeriveKey: these derivation labels
 	Relax     Relax
+	Require   Require
 	MinLength int64  // shorter content is refused; 0 is no condition
 	MaxBytes  int64  // longer content is refused; 0 is the hard limit
 	MinMemory Memory // weaker memory is refused; "" is no condition
@@ -44,6 +45,13 @@ type Relax struct {
 	WorldRead  bool   // everyone may read the file
 	Symlink    bool   // the last component may be a symbolic link
 	Filesystem string // one more file system is trusted
+}
+
+// Require says who the service must be besides its name, which anybody can claim. Each fact must be proven by the host, and
+// equal. The zero value requires nothing.
+type Require struct {
+	UID  *int64 // the effective user id
+	Unit string // the systemd unit, a service by its full name
 }
 
 // ParseGrants decodes grants data and refuses what no author can have meant: unknown fields, wrong types, repeated

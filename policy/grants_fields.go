@@ -15,9 +15,12 @@ import (
 // before the names, whose form depends on it.
 func grantFields() []string {
 	return []string{
-		"id", "source", "actions", "paths", "dirs", "names", "purposes", "relax", "min_length", "max_bytes", "min_memory",
+		"id", "source", "actions", "paths", "dirs", "names", "purposes", "relax", "require", "min_length", "max_bytes", "min_memory",
 	}
 }
+
+// requireFields lists the members of require.
+func requireFields() []string { return []string{"uid", "unit"} }
 
 // relaxFields lists the members of relax.
 func relaxFields() []string {
@@ -28,6 +31,7 @@ func relaxFields() []string {
 var (
 	grantID        = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 	variableName   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,254}$`)
+	unitName       = regexp.MustCompile(`^[A-Za-z0-9:_.\\-][A-Za-z0-9:_.\\@-]{0,246}\.service$`)
 	filesystemName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,31}$`)
 )
 
@@ -56,6 +60,8 @@ func (g *Grant) set(field string, raw json.RawMessage) error {
 		return parseList(raw, &g.Purposes, checkPurpose)
 	case "relax":
 		return g.Relax.parse(raw)
+	case "require":
+		return g.Require.parse(raw)
 	case "min_length":
 		return parseNumber(raw, &g.MinLength, 0, MaxSecretBytes)
 	case "max_bytes":
@@ -111,6 +117,32 @@ func (r *Relax) parse(raw json.RawMessage) error {
 		}
 		if err := r.set(field, value); err != nil {
 			return fmt.Errorf("%s: %w", field, err)
+		}
+	}
+	return nil
+}
+
+// parse decodes what is required.
+func (r *Require) parse(raw json.RawMessage) error {
+	members, err := object(raw, requireFields()...)
+	switch {
+	case err != nil:
+		return err
+	case len(members) == 0:
+		return errors.New("it requires nothing; leave it out")
+	}
+	if value, ok := members["uid"]; ok {
+		r.UID = new(int64)
+		if err := parseNumber(value, r.UID, 0, 1<<32-2); err != nil {
+			return fmt.Errorf("uid: %w", err)
+		}
+	}
+	if value, ok := members["unit"]; ok {
+		if err := decode(value, '"', &r.Unit); err != nil {
+			return fmt.Errorf("unit: %w", err)
+		}
+		if !unitName.MatchString(r.Unit) || strings.HasSuffix(r.Unit, "@.service") {
+			return fmt.Errorf("unit: %q is not the full name of a service that runs, such as %q", r.Unit, "queen-rbee.service")
 		}
 	}
 	return nil

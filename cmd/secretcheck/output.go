@@ -72,24 +72,31 @@ func (o *outputs) spare(inputs []os.FileInfo) error {
 }
 
 func (o *outputs) write(stdout io.Writer, r check.Result) error {
+	return o.writeWith(stdout, func(kind string) func(io.Writer) error {
+		return func(w io.Writer) error { return format(kind)(w, r) }
+	})
+}
+
+// writeWith writes one report in all formats that were asked for.
+func (o *outputs) writeWith(stdout io.Writer, in func(kind string) func(io.Writer) error) error {
 	for _, f := range o.files {
 		kind, name, _ := strings.Cut(f, "=")
-		if err := writeReport(name, format(kind), r); err != nil {
+		if err := writeReport(name, in(kind)); err != nil {
 			return usage("", "output: %w", short(err))
 		}
 	}
-	if err := format(o.format)(stdout, r); err != nil {
+	if err := in(o.format)(stdout); err != nil {
 		return usage("", "output: %w", err)
 	}
 	return nil
 }
 
-func writeReport(name string, write func(io.Writer, check.Result) error, r check.Result) error {
+func writeReport(name string, write func(io.Writer) error) error {
 	f, err := os.Create(name)
 	if err != nil {
 		return err
 	}
-	if err := write(f, r); err != nil {
+	if err := write(f); err != nil {
 		_ = f.Close()
 		return fmt.Errorf("%s: %w", name, err)
 	}

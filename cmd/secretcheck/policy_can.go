@@ -84,6 +84,7 @@ type listGrant struct {
 	Names     []string        `json:"names"`
 	Purposes  []string        `json:"purposes"`
 	Relaxed   []string        `json:"relaxed"`
+	Required  []string        `json:"required"`
 	MinLength int64           `json:"min_length"`
 	MaxBytes  int64           `json:"max_bytes"`
 	MinMemory policy.Memory   `json:"min_memory"`
@@ -94,7 +95,7 @@ func listed(grants []policy.Grant) []listGrant {
 	for _, g := range grants {
 		list = append(list, listGrant{
 			g.ID, append([]policy.Action{}, g.Actions...), g.Source, some(g.Paths), some(g.Dirs), some(g.Names),
-			some(g.Purposes), relaxed(g.Relax), g.MinLength, g.MaxBytes, g.MinMemory,
+			some(g.Purposes), relaxed(g.Relax), required(g.Require), g.MinLength, g.MaxBytes, g.MinMemory,
 		})
 	}
 	return list
@@ -120,6 +121,18 @@ func relaxed(r policy.Relax) []string {
 	}
 	if r.Filesystem != "" {
 		list = append(list, "file system "+r.Filesystem+" is trusted")
+	}
+	return list
+}
+
+// required says who the service must be.
+func required(r policy.Require) []string {
+	list := []string{}
+	if r.UID != nil {
+		list = append(list, "running as uid "+strconv.FormatInt(*r.UID, 10))
+	}
+	if r.Unit != "" {
+		list = append(list, "running as unit "+r.Unit)
 	}
 	return list
 }
@@ -164,7 +177,7 @@ func conditions(g policy.Grant, a policy.Action) []string {
 	if a == policy.DeriveKey {
 		lines = append(lines, "for the purpose "+strings.Join(g.Purposes, ", "))
 	}
-	lines = append(lines, relaxed(g.Relax)...)
+	lines = append(append(lines, required(g.Require)...), relaxed(g.Relax)...)
 	if g.MinLength > 0 {
 		lines = append(lines, fmt.Sprintf("at least %d bytes long", g.MinLength))
 	}

@@ -99,7 +99,8 @@ func newRoot() *cobra.Command {
 		DisableFlagsInUseLine: true,
 		Example: `  secretcheck check deploy/ --policy policy/ --root /srv/image
   secretcheck policy build policy/ -o policy.tar.gz
-  secretcheck policy can queen-rbee --policy policy.tar.gz`,
+  secretcheck policy can queen-rbee --policy policy.tar.gz
+  secretcheck audit verify /var/log/llorch/audit.jsonl*`,
 		Long: `Check before a rollout that services ask only for the secrets that the policy
 grants them, and that every load will succeed. No secret is ever read.
 
@@ -120,7 +121,7 @@ usage, 1 denied, 3 undecided, 2 warnings with --fail-on-warn, 0 clean`,
 	root.SetHelpTemplate(helpTemplate)
 	root.SetUsageTemplate(usageTemplate)
 	root.SetHelpCommand(newHelp())
-	root.AddCommand(newCheck(), newPolicy(), newVersion())
+	root.AddCommand(newCheck(), newPolicy(), newAudit(), newVersion())
 	return root
 }
 

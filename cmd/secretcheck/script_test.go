@@ -3,8 +3,11 @@
 package main
 
 import (
+	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +19,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/llorch/secrets-management/internal/asnobody"
+	"github.com/llorch/secrets-management/loader"
 	"github.com/llorch/secrets-management/policy"
 )
 
@@ -49,6 +53,8 @@ var scripts = map[string]string{
 	"policy_check":   "CHK-1045 POL-3040 POL-3041",
 	"policy_errors":  "CHK-1044",
 	"engine_failure": "CHK-1044",
+	"identity":       "IDN-1004 CHK-1041",
+	"audit":          "AUD-1008",
 }
 
 func TestScripts(t *testing.T) {
@@ -83,6 +89,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "secret": secret, "mkfifo": mkfifo, "report": checkReport, "bytes": writeBytes, "spoil": spoil,
+			"auditlog": writeAuditLog,
 		},
 	})
 }
@@ -148,6 +155,21 @@ func writeBytes(ts *testscript.TestScript, neg bool, args []string) {
 	_, err = f.WriteString(strings.Repeat(text, count))
 	ts.Check(err)
 	ts.Check(f.Close())
+}
+
+// writeAuditLog FILE N appends N entries to an audit log, as a service does.
+func writeAuditLog(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: auditlog FILE N")
+	}
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	log, err := loader.OpenAuditFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	for i := range n {
+		ts.Check(log.Record(context.Background(), &loader.Entry{DecisionID: fmt.Sprint(rand.Text(), i), Error: "a\x1b[2J"}))
+	}
+	ts.Check(log.Close())
 }
 
 // spoil BUNDLE policy.wasm|data.json replaces a part of a bundle by one that only opening it finds wrong.

@@ -15,6 +15,8 @@ func Codes() []Code {
 		{"filesystem_not_trusted", "the file system's modes and owners are not authoritative, or it is unknown"},
 		{"foreign_owner", "the file belongs neither to root nor to the service"},
 		{"hard_linked", "the file has another number of links than one"},
+		{"identity_not_proven", "the grant requires a uid or unit that the process is not, or cannot prove"},
+		{"identity_unknown", "at rollout: the grant requires a uid or unit that the descriptor does not tell"},
 		{"invalid_request", "API version, action, uid, phase or facts are not those of the contract"},
 		{"mode_too_open", "the mode gives group or others access"},
 		{"no_grant", "no grant names this service, action and reference"},

@@ -76,6 +76,12 @@ var violations = []struct {
 	{"SM-SEC-5004", "a writer without a number", "file", changes{"resource.file.writers.uids": []any{0.0, 4294967295.0}}, "writable_by_others"},
 	{"SM-SEC-5004", "a reader without a number", "credential", changes{"resource.file.readers.uids": []any{0.0, 4294967295.0}}, "readable_by_others"},
 	{"SM-SEC-5004", "an owner without a number", "file", changes{"resource.file.uid": 4294967295.0, "resource.file.owner_is_me": false, "resource.file.owner_is_root": false}, "foreign_owner"},
+	{"IDN-1003", "a unit that is only claimed", "file", changes{"subject.service": "bound"}, "identity_not_proven"},
+	{"IDN-1003", "another unit", "file", changes{"subject.service": "bound", "subject.attested.unit": "cgroup", "subject.unit": "evil.service"}, "identity_not_proven"},
+	{"IDN-1003", "another uid", "file", changes{"subject.service": "bound", "subject.attested.unit": "cgroup", "subject.uid": 1002.0}, "identity_not_proven"},
+	{"IDN-1003", "a uid that is only claimed", "file", changes{"subject.service": "bound", "subject.attested.unit": "cgroup", "subject.attested.uid": ""}, "identity_not_proven"},
+	{"IDN-1003", "another unit at rollout", "rollout", changes{"subject.service": "bound", "subject.attested.unit": "descriptor", "subject.unit": "evil.service"}, "identity_not_proven"},
+	{"IDN-1004", "a unit that the descriptor does not tell", "rollout", changes{"subject.service": "bound"}, "identity_unknown"},
 	{"POL-1003", "weak memory", "file", changes{"subject.service": "careful", "context.memory": "heap"}, "weak_memory"},
 }
 

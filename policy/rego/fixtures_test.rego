@@ -76,6 +76,15 @@ question := {
 	"resource": {"source": "file", "path": "/etc/llorch/secrets/api-token", "name": "", "purpose": ""},
 }
 
+proven_subject := {"subject": {"attested": {"unit": "cgroup"}}}
+
+# Each of these requires something of the service besides its name.
+requires_uid := change(token_file, {"resource": {"path": "/of/uid", "resolved": "/of/uid"}})
+
+requires_unit := change(change(token_file, proven_subject), {"resource": {"path": "/of/unit", "resolved": "/of/unit"}})
+
+requires_both := change(change(token_file, proven_subject), {"resource": {"path": "/of/both", "resolved": "/of/both"}})
+
 token_file := {
 	"api": "v1",
 	"subject": {
@@ -197,6 +206,15 @@ services := {"queen-rbee": [
 	{
 		"id": "twice-relaxed", "actions": ["load_secret"], "source": "file", "paths": ["/relaxed/twice"], "names": [],
 		"relax": {"group_read": 990}, "max_bytes": 500, "min_length": 16,
+	},
+	{"id": "of-uid", "actions": ["load_secret"], "source": "file", "paths": ["/of/uid"], "require": {"uid": 1001}},
+	{
+		"id": "of-unit", "actions": ["load_secret"], "source": "file", "paths": ["/of/unit"],
+		"require": {"unit": "queen-rbee.service"},
+	},
+	{
+		"id": "of-both", "actions": ["load_secret"], "source": "file", "paths": ["/of/both"],
+		"require": {"uid": 1001, "unit": "queen-rbee.service"},
 	},
 	{
 		"id": "big-key", "actions": ["load_secret", "load_key"], "source": "file", "paths": ["/relaxed/big-key"],

@@ -37,13 +37,19 @@ decision := {
 	count(site_objections) == 0
 } else := {
 	"allow": false,
-	"grants": [grant.id | some grant in asked],
+	"grants": [grant.id | some grant in named],
 	"obligations": {"max_bytes": 0, "min_length": 0, "min_memory": ""},
 	"reasons": sort(refusals),
 }
 
-# The grants of the service that name this action on this reference, in the order of the data.
+# Of those the ones that accept who asks. Nobody else learns whether there is a file.
 asked := [grant |
+	some grant in named
+	identified(grant)
+]
+
+# The grants of the service that name this action on this reference, in the order of the data.
+named := [grant |
 	some grant in data.secrets.services[input.subject.service]
 	grant.source == input.resource.source
 	input.action in grant.actions
@@ -69,6 +75,34 @@ names_purpose(grant) if {
 } else if {
 	input.action == "derive_key"
 	input.resource.purpose in grant.purposes
+}
+
+# Who a grant requires is proven by the host or, at rollout, told by the descriptor. A claim counts for nothing.
+identified(grant) if not requires(grant)
+
+identified(grant) if {
+	count(grant.require) > 0
+	every fact, value in grant.require { proven(fact, value) }
+}
+
+requires(grant) if some "require", _ in grant
+
+proven("uid", uid) if {
+	is_number(uid)
+	uid == input.subject.uid
+	attested(input.subject.attested.uid)
+}
+
+proven("unit", unit) if {
+	is_string(unit)
+	unit != ""
+	unit == input.subject.unit
+	attested(input.subject.attested.unit)
+}
+
+attested(how) if {
+	is_string(how)
+	how != ""
 }
 
 # A path is covered when it is listed, or lies strictly beneath a listed directory. The host sends clean paths; a path

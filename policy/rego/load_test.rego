@@ -105,6 +105,99 @@ test_data_that_nobody_checked_answers_no_more_questions if {
 	}
 }
 
+# ---- who asks: IDN-1003, IDN-1004 ----
+
+test_a_claimed_uid_is_no_uid if denied(change(requires_uid, {"subject": {"attested": {"uid": ""}}}), ["identity_not_proven"])
+
+test_another_uid_is_refused if denied(change(requires_uid, {"subject": {"uid": 0}}), ["identity_not_proven"])
+
+test_a_claimed_unit_is_no_unit if {
+	denied(change(requires_unit, {"subject": {"attested": {"unit": ""}}}), ["identity_not_proven"])
+}
+
+test_another_unit_is_refused if {
+	every unit in ["", "evil.service", "queen-rbee", "queen-rbee.service ", "queen-rbee.service/x"] {
+		denied(change(requires_unit, {"subject": {"unit": unit}}), ["identity_not_proven"])
+	}
+}
+
+test_each_fact_that_is_required_counts if {
+	denied(change(requires_both, {"subject": {"uid": 7}}), ["identity_not_proven"])
+	denied(change(requires_both, {"subject": {"unit": "evil.service"}}), ["identity_not_proven"])
+	both := judge(change(requires_both, {"subject": {"uid": 7, "unit": "evil.service"}}))
+	count(both.reasons) == 2
+	both.grants == ["of-both"]
+}
+
+test_who_is_not_proven_may_not_even_ask if {
+	not asks(change(requires_uid, {"subject": {"attested": {"uid": ""}}}))
+	not asks(change(requires_unit, {"subject": {"unit": "evil.service"}}))
+	asks(requires_uid)
+	asks(requires_unit)
+	asks(requires_both)
+}
+
+test_who_is_not_proven_learns_nothing_of_the_file if {
+	stranger := change(requires_unit, {"subject": {"unit": "evil.service"}})
+	open := change(stranger, {"resource": {"file": {"group_bits": 4, "other_bits": 4}, "resolved": "/etc/shadow"}})
+	judge(stranger) == judge(open)
+}
+
+test_what_is_required_must_be_said_in_its_type if {
+	every subject in [
+		{"uid": "1001"}, {"uid": null}, {"attested": {"uid": true}}, {"attested": {"uid": null}}, {"attested": null},
+	] {
+		not_allowed(change(requires_uid, {"subject": subject}))
+	}
+	every subject in [
+		{"unit": null}, {"unit": ["queen-rbee.service"]}, {"attested": {"unit": 1}}, {"attested": {"unit": null}}, {"attested": null},
+	] {
+		not_allowed(change(requires_unit, {"subject": subject}))
+	}
+}
+
+test_requirements_that_nobody_checked_are_not_met if {
+	every require in [null, false, true, {}, [], "", "uid", ["uid"], {"uid": null}, {"unit": ""}, {"exe": "/usr/bin/queen"}, {"uid": 1001, "exe": "x"}] {
+		grant := {"id": "x", "actions": ["load_secret"], "source": "file", "paths": ["/x"], "require": require}
+		request := change(change(token_file, proven_subject), {"subject": {"unit": ""}, "resource": {"path": "/x", "resolved": "/x"}})
+		not allows_with(request, {"queen-rbee": [grant]})
+		not load.may_ask with input as request with data.secrets.services as {"queen-rbee": [grant]}
+	}
+}
+
+test_nothing_is_not_equal_to_nothing if {
+	nobody := change(change(question, proven_subject), {"subject": {"uid": null, "unit": null}, "resource": {"path": "/x"}})
+	every require in [{"uid": null}, {"unit": null}] {
+		grant := {"id": "x", "actions": ["load_secret"], "source": "file", "paths": ["/x"], "require": require}
+		not load.may_ask with input as nobody with data.secrets.services as {"queen-rbee": [grant]}
+	}
+}
+
+test_at_rollout_the_descriptor_may_leave_it_open if {
+	at_rollout := {"context": {"phase": "rollout", "memory": ""}}
+	denied(change(change(requires_uid, at_rollout), {"subject": {"uid": -1, "attested": {"uid": ""}}}), ["identity_unknown"])
+	denied(change(change(requires_unit, at_rollout), {"subject": {"unit": "", "attested": {"unit": ""}}}), ["identity_unknown"])
+	denied(change(change(requires_unit, at_rollout), {"subject": {"unit": "evil.service"}}), ["identity_not_proven"])
+	allowed(change(requires_both, at_rollout), ["of-both"])
+}
+
+test_another_grant_without_a_requirement_is_enough if {
+	grants := [
+		{"id": "a", "actions": ["load_secret"], "source": "file", "paths": ["/x"], "require": {"uid": 7}},
+		{"id": "b", "actions": ["load_secret"], "source": "file", "paths": ["/x"]},
+	]
+	verdict := load.decision with input as change(token_file, {"resource": {"path": "/x", "resolved": "/x"}})
+		with data.secrets.services as {"queen-rbee": grants}
+	verdict.allow == true
+	verdict.grants == ["b"]
+}
+
+test_who_is_proven_is_allowed if {
+	allowed(requires_uid, ["of-uid"])
+	allowed(requires_unit, ["of-unit"])
+	allowed(requires_both, ["of-both"])
+}
+
 # ---- where the path leads ----
 
 test_a_real_path_outside_of_the_grant_is_refused if {

@@ -6,6 +6,9 @@ package secrets.load
 
 refusals := malformed if {
 	count(malformed) > 0
+} else := unproven if {
+	count(asked) == 0
+	count(unproven) > 0
 } else := {no_grant} if {
 	count(asked) == 0
 } else := objections | site_reasons
@@ -41,6 +44,21 @@ uid_known if is_number(input.subject.uid)
 facts_accepted if facts_fit_phase(input.context.phase, input.resource.facts)
 
 rebuild := "build the service and its policy from versions of this library that fit each other"
+
+# Nor does this: it is about who asks.
+unproven contains refusal(unproven_code(fact), message, fix) if {
+	some grant in named
+	some fact, value in grant.require
+	not proven(fact, value)
+	message := concat("", ["grant ", quoted(grant.id), " requires ", fact, " ", text(value), "; proven is ", the_proven(fact)])
+	fix := identity_fix(fact, value)
+}
+
+# A descriptor need not say all that a service can prove when it runs.
+unproven_code(fact) := "identity_unknown" if {
+	input.context.phase == "rollout"
+	the_proven(fact) == nothing
+} else := "identity_not_proven"
 
 # ---- about the request and a grant ----
 

@@ -108,7 +108,12 @@ const testGrants = `{"secrets": {"services": {"queen-rbee": [
 	 "paths": ["/etc/llorch/secrets/api-token"]},
 	{"id": "token-env", "actions": ["load_secret"], "source": "env", "names": ["LLORCH_API_TOKEN"]}],
 	"careful": [{"id": "locked", "actions": ["load_secret"], "source": "file", "paths": ["/etc/llorch/secrets/api-token"],
-	 "min_memory": "locked"}]}}}`
+	 "min_memory": "locked"}],
+	"bound": [
+	 {"id": "of-unit", "actions": ["load_secret"], "source": "file", "paths": ["/etc/llorch/secrets/api-token"],
+	  "require": {"uid": 1001, "unit": "queen-rbee.service"}},
+	 {"id": "of-unit-credential", "actions": ["load_secret"], "source": "credential", "names": ["api_token"],
+	  "paths": ["/etc/llorch/secrets/api-token"], "require": {"uid": 1001, "unit": "queen-rbee.service"}}]}}}`
 
 // requests are the four above, each allowed by testGrants.
 func requests(t testing.TB) map[string]map[string]any {

@@ -36,6 +36,24 @@ member(value) := concat("", ["\"", value, "\""]) if {
 	count(value) <= longest_path
 } else := "the path"
 
+nothing := "none"
+
+the_proven(fact) := text(input.subject.uid) if {
+	fact == "uid"
+	attested(input.subject.attested.uid)
+} else := text(input.subject.unit) if {
+	fact == "unit"
+	attested(input.subject.attested.unit)
+} else := nothing
+
+identity_fix("uid", uid) := concat("", [
+	"run the service as uid ", text(uid), ", in no user namespace; at rollout check with --root, or write User=", text(uid),
+])
+
+identity_fix("unit", unit) := concat("", [
+	"let systemd start it as ", text(unit), ", in the system slice and without Delegate=; at rollout check that unit's file",
+])
+
 # The first of those who have an access besides root and the service. Sets and sort take the square of a list's length in
 # Wasm: a file with 400 readers would use up the fuel, and the refusal would lose its reasons.
 strangers(principals) := substring(concat(", ", sort(names)), 0, 500) if {

@@ -82,7 +82,8 @@ func TestCHK1024NothingGrantedIsNotLookedAt(t *testing.T) {
 	if r.Loads[0].Verdict != Denied || len(h.seen) != 0 {
 		t.Errorf("verdict %s, host asked for %v", r.Loads[0].Verdict, h.seen)
 	}
-	if len(p.asked) != 1 || p.asked[0].Action != policy.LoadSecret || p.asked[0].Resource.Facts != policy.FactsUnchecked {
+	if len(p.asked) != 2 || p.asked[0].Action != policy.LoadSecret || r.Loads[0].Action != policy.LoadSecret ||
+		p.asked[0].Resource.Facts != policy.FactsUnchecked || p.asked[1].Resource.Facts != policy.FactsUnchecked {
 		t.Errorf("asked %+v", p.asked)
 	}
 }

@@ -25,7 +25,7 @@ func bounded(s string) string {
 // request is the question to the policy as far as the descriptor answers it.
 func request(l descriptor.Load, action policy.Action, environment string) *policy.Request {
 	return &policy.Request{
-		Subject: policy.Subject{Service: l.Service, Unit: l.Unit, UID: l.UID, GID: -1},
+		Subject: subject(l),
 		Action:  action,
 		Resource: policy.Resource{
 			Source: l.Source, Path: l.Path, Resolved: l.Path, Above: above(l.Path), Name: l.Name, Purpose: l.Purpose,
@@ -34,6 +34,21 @@ func request(l descriptor.Load, action policy.Action, environment string) *polic
 		// What memory the process will get is not known before it runs: the obligation binds the load.
 		Context: policy.Context{Phase: policy.PhaseRollout, Environment: environment},
 	}
+}
+
+// byDescriptor is how a fact about the service counts as proven before it runs: a unit file is the unit, and systemd makes
+// the uid what User= says.
+const byDescriptor = "descriptor"
+
+func subject(l descriptor.Load) policy.Subject {
+	s := policy.Subject{Service: l.Service, Unit: l.Unit, UID: l.UID, GID: -1}
+	if l.UID >= 0 && !l.UIDOpen {
+		s.Attested.UID = byDescriptor
+	}
+	if l.Unit != "" && !l.UnitOpen {
+		s.Attested.Unit = byDescriptor
+	}
+	return s
 }
 
 // above lists the directories over a clean absolute path, nearest first.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
 	"github.com/llorch/secrets-management/policy"
@@ -27,8 +28,7 @@ func (c *checker) judge(ctx context.Context, l descriptor.Load) judgement {
 	}
 	j.action = req.Action
 	if !asks {
-		c.decide(ctx, req, &j) // the denial, with the policy's own words
-		return j
+		return c.refused(ctx, l, req, j)
 	}
 	if l.Doubt != nil {
 		if l.Source == policy.SourceCredential {
@@ -74,20 +74,51 @@ func (c *checker) failed(j judgement, err error) judgement {
 // Deriving a key needs a purpose, which no descriptor can leave open. With no such action the load is judged as the
 // plain one, so that the refusal says what is missing.
 func (c *checker) choose(ctx context.Context, l descriptor.Load, req *policy.Request) (bool, error) {
-	actions := []policy.Action{l.Action}
-	if l.Action == "" {
-		actions = []policy.Action{policy.LoadSecret, policy.LoadKey}
-	}
-	for _, a := range actions {
+	for _, a := range actions(l) {
 		req.Action = a
 		may, err := c.cfg.Policy.MayAsk(ctx, req)
 		if may || err != nil {
 			return may, err
 		}
 	}
-	req.Action = actions[0]
 	return false, nil
 }
+
+func actions(l descriptor.Load) []policy.Action {
+	if l.Action == "" {
+		return []policy.Action{policy.LoadSecret, policy.LoadKey}
+	}
+	return []policy.Action{l.Action}
+}
+
+// refused gives the denial of what may not be asked for, with the policy's own words: of several actions, about the first
+// for which only the identity of the service is missing. What the descriptor does not tell of that is no denial, but leaves
+// the load open.
+func (c *checker) refused(ctx context.Context, l descriptor.Load, req *policy.Request, j judgement) judgement {
+	var first judgement
+	for i, a := range actions(l) {
+		try := j
+		try.action, req.Action, try.reasons = a, a, slices.Clip(j.reasons)
+		c.decide(ctx, req, &try)
+		if try.verdict == Denied && slices.ContainsFunc(try.reasons, isUnknown) && !slices.ContainsFunc(try.reasons, isDenial) {
+			try.verdict = Undecided
+			for n := range try.reasons {
+				try.reasons[n].Severity = policy.SeverityWarning
+			}
+			return try
+		}
+		if i == 0 || slices.ContainsFunc(try.reasons, func(r Reason) bool { return r.Code == "identity_not_proven" }) {
+			first = try
+		}
+	}
+	return first
+}
+
+// isUnknown reports whether a reason says that the descriptor does not tell who the service is.
+func isUnknown(r Reason) bool { return r.Code == "identity_unknown" }
+
+// isDenial reports whether a reason denies whatever else a descriptor could tell.
+func isDenial(r Reason) bool { return r.Severity == policy.SeverityError && !isUnknown(r) }
 
 // decide asks the policy and takes its answer over. A second answer can only add denials. It reports false when there
 // was no answer.

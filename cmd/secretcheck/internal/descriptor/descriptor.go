@@ -28,6 +28,8 @@ type Load struct {
 
 	User      string // account whose uid is still to be looked up; empty when UID says it all
 	UID       int64  // -1 where it cannot be known
+	UIDOpen   bool   // the service will not be able to prove its uid, or the descriptor does not tell
+	UnitOpen  bool   // the same of its unit
 	Dynamic   bool   // systemd makes the account when there is none of that name
 	Encrypted bool   // the value at the origin is ciphertext
 	Default   bool   // a literal stands in when the origin is missing, so that this is no fault

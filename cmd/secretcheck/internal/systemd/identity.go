@@ -1,17 +1,42 @@
 package systemd
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
 
 func (s *service) dynamicUser(a assignment) {
-	switch strings.ToLower(a.value) {
-	case "1", "yes", "y", "true", "t", "on":
+	switch {
+	case isTrue(a.value):
 		s.dynamic = true
-	case "0", "no", "n", "false", "f", "off", "":
+	case isFalse(a.value), a.value == "":
 		s.dynamic = false
 	}
+}
+
+// isTrue and isFalse are systemd's parse_boolean.
+func isTrue(value string) bool {
+	return slices.Contains([]string{"1", "yes", "y", "true", "t", "on"}, strings.ToLower(value))
+}
+
+func isFalse(value string) bool {
+	return slices.Contains([]string{"0", "no", "n", "false", "f", "off"}, strings.ToLower(value))
+}
+
+// uidOpen reports whether the service will not be able to prove its uid: in a user namespace that maps it (all that
+// PrivateUsers= can make but "full"), and where the rest of the unit is elsewhere.
+func (s *service) uidOpen() bool {
+	value := s.privateUsers
+	return s.partial || value != "" && !isFalse(value) && value != "full"
+}
+
+// unitOpen reports the same of the unit: where it delegates its cgroup, lies outside of the system slice, is a template, or
+// has its rest elsewhere. Delegate= without a value delegates.
+func (s *service) unitOpen() bool {
+	slice, resolved := s.name.resolve(s.slice)
+	system := slice == "" || slice == "system.slice" || strings.HasPrefix(slice, "system-") && strings.HasSuffix(slice, ".slice")
+	return s.partial || s.name.template || s.delegates || !resolved || !system
 }
 
 // identity is the account that the service runs as: a name to look up, or a number, -1 where neither is known.

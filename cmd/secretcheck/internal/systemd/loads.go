@@ -57,7 +57,7 @@ func (s *service) toLoad(c *credential) descriptor.Load {
 	l := descriptor.Load{
 		Service: s.service(), Unit: s.name.full, Source: policy.SourceCredential, Name: c.id,
 		Path: "/run/credentials/" + s.name.full + "/" + c.id,
-		User: user, UID: uid, Dynamic: s.dynamic, Encrypted: c.encrypted, Doubt: c.doubt, Position: c.at,
+		User: user, UID: uid, UIDOpen: s.uidOpen(), UnitOpen: s.unitOpen(), Dynamic: s.dynamic, Encrypted: c.encrypted, Doubt: c.doubt, Position: c.at,
 	}
 	if a, ok := s.actions[c.id]; ok {
 		l.Action, l.Purpose = a.action, a.purpose

@@ -23,6 +23,9 @@ const (
 	keyImport        = "ImportCredential"
 	keyUser          = "User"
 	keyDynamic       = "DynamicUser"
+	keyPrivateUsers  = "PrivateUsers"
+	keyDelegate      = "Delegate"
+	keySlice         = "Slice"
 	keyService       = "X-Secretcheck-Service"
 	keyAction        = "X-Secretcheck-Action"
 
@@ -76,6 +79,12 @@ func handler(key string) func(*service, assignment) {
 		return func(s *service, a assignment) { s.user = a.value }
 	case keyDynamic:
 		return (*service).dynamicUser
+	case keyPrivateUsers:
+		return func(s *service, a assignment) { s.privateUsers = a.value }
+	case keyDelegate:
+		return func(s *service, a assignment) { s.delegates = !isFalse(a.value) }
+	case keySlice:
+		return func(s *service, a assignment) { s.slice = a.value }
 	case keyService:
 		return (*service).subject
 	case keyAction:
@@ -129,6 +138,12 @@ type service struct {
 	override string // of the subject
 	user     string
 	dynamic  bool
+
+	// what takes a service the proof of who it is, see package internal/identity
+	privateUsers string
+	delegates    bool
+	slice        string
+
 	loaded   credentials
 	literal  credentials
 	imported credentials

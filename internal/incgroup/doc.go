@@ -1,0 +1,4 @@
+//go:build !linux
+
+// Package incgroup is for tests on Linux.
+package incgroup
