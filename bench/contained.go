@@ -54,7 +54,7 @@ func worst(instances int, measure func(*policy.Engine) (float64, error)) func() 
 
 // openGuest runs a guest of the sandbox's own tests.
 func openGuest(name string, opts policy.Options) (*policy.Engine, error) {
-	wasm, err := os.ReadFile(filepath.Join("..", "policy", "testdata", name))
+	wasm, err := os.ReadFile(filepath.Join("..", "policy", "testdata", name)) //nolint:gosec // G304: names of ours
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +90,7 @@ func late(e *policy.Engine) (float64, error) {
 	honest.Context.Host = ""
 	for range times {
 		start := time.Now()
-		for time.Since(start) < deadline { //nolint:revive // it waits as the guest does, on a processor
+		for time.Since(start) < deadline { // it waits as the guest does, on a processor
 		}
 		idle = append(idle, time.Since(start)-deadline)
 		if _, err := e.Decide(context.Background(), &honest); err != nil { // makes the instance

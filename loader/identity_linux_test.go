@@ -63,7 +63,7 @@ func TestRequiredIdentity(t *testing.T) {
 			if strings.Contains(require, "unit") && !strings.Contains(texts[0], "unit: ") {
 				t.Errorf("it does not say why the unit is not proven: %s", texts[0])
 			}
-			if e := w.audit.entries[0]; len(e.Result.Reasons) == 0 || e.Result.Reasons[0].Fix == "" || len(e.Result.Grants) != 1 {
+			if e := w.audit.entries[0]; len(e.Result.Reasons()) == 0 || e.Result.Reasons()[0].Fix == "" || len(e.Result.Grants()) != 1 {
 				t.Errorf("the audit log does not say what to do: %+v", e.Result)
 			}
 		})

@@ -73,7 +73,7 @@ func meteredTrace(t testing.TB, p *Program) (trace []string, ok bool) {
 	trace = calls(t, inst.mod, func(fn api.Function, args []uint64) (string, bool) {
 		inst.arm(t.Context(), false)
 		results, err := fn.Call(&inst.ctx, args...)
-		ok = ok && inst.budget.stop == nil && !inst.memory.refused && int32(inst.stack.Get()) >= 0 //nolint:gosec // an i32
+		ok = ok && inst.budget.stop == nil && !inst.memory.refused && int64(inst.stack.Get()) >= 0
 		return outcome(results, err), ok
 	})
 	return trace, ok

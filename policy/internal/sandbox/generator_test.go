@@ -8,11 +8,10 @@ import (
 
 type generator struct {
 	t      *rapid.T
-	fn     int   // the function being written, of the extra ones
-	inLoop int   // loops around the place
-	labels int   // blocks around the place that a branch may leave: the innermost are the last
-	loops  []int // the labels, counted from the outside, that are loops
-	budget int   // instructions left, about
+	fn     int // the function being written, of the extra ones
+	inLoop int // loops around the place
+	labels int // blocks around the place that a branch may leave: the innermost are the last
+	budget int // instructions left, about
 }
 
 // The locals of a generated function: the parameter, three to play with, and a counter for each loop in a loop.

@@ -79,7 +79,7 @@ func TestHostileGuests(t *testing.T) {
 	}
 	for name, a := range all {
 		for engine, interpreter := range engines {
-			t.Run("POL-4001/"+name+"/"+engine, func(t *testing.T) {
+			t.Run("POL-2001 POL-4001/"+name+"/"+engine, func(t *testing.T) {
 				limits := Limits{Instances: 1, Fuel: 5_000_000, Deadline: time.Second, LoadingBudget: 50 * time.Millisecond}
 				if a.loading {
 					p, err := start(t.Context(), a.guest.build(), interpreter, limits)
@@ -213,7 +213,7 @@ func refusals() map[string]refusal {
 
 func TestRefusedModules(t *testing.T) {
 	for name, r := range refusals() {
-		t.Run("POL-4002/"+name, func(t *testing.T) {
+		t.Run("POL-2002 POL-4002/"+name, func(t *testing.T) {
 			_, err := start(t.Context(), r.module, false, Limits{})
 			if err == nil || !strings.Contains(err.Error(), r.says) {
 				t.Fatalf("error %.300v, want one that says %q", err, r.says)

@@ -133,6 +133,58 @@ func TestFuelIsExact(t *testing.T) {
 	}
 }
 
+// TestFramesAreGivenBack: POL-4007. However a function ends, its frame is free again: a million calls one after the other
+// are not deep.
+func TestFramesAreGivenBack(t *testing.T) {
+	self := &asmGuest{}
+	leaf := asmFunc{typ: typeOne, locals: 1, body: get(0)}
+	returning := asmFunc{typ: typeOne, locals: 1, body: cat(get(0), []byte{opIf, typeNone}, get(0), call(self.fn(0)), []byte{opReturn, opEnd}, get(0))}
+	branching := asmFunc{typ: typeOne, locals: 1, body: cat(get(0), call(self.fn(0)), get(0), []byte{opBrIf, 0})}
+	again := func(fn int) []byte { return cat(get(7), call(self.fn(fn)), drop) }
+	body := cat(i32const(1_000_000), set(7), []byte{opLoop, typeNone}, again(1), again(2), get(7), i32const(1), []byte{opI32Sub, 0x22, 7, opBrIf, 0, opEnd}, i32const(addrDeny))
+	g := asmGuest{eval: body, extra: []asmFunc{leaf, returning, branching}}
+	if !passes(t, g, false, Limits{StackBytes: 4096, Fuel: 10_000_000_000, Deadline: 10 * time.Second}, hostile) {
+		t.Error("they use up the stack")
+	}
+}
+
+// TestWhatCostsMore: POL-4008. What takes longer than an addition, in one engine or the other, is paid for.
+func TestWhatCostsMore(t *testing.T) {
+	for name, tt := range map[string]struct {
+		body   []byte
+		locals uint32
+		cost   int64 // of the entry
+		more   int64 // of what is paid for where it stands
+	}{
+		"nothing":        {nil, 0, 2, 0},
+		"an addition":    {cat(i32const(1), i32const(2), []byte{opI32Add}, drop), 0, 6, 0},
+		"locals":         {nil, 500, 502, 0},
+		"a load":         {cat(i32const(1), []byte{0x28, 2, 0}, drop), 0, 5 + loadCost, 0},
+		"a store":        {store(1, 2), 0, 5 + loadCost, 0},
+		"a division":     {cat(i32const(1), i32const(2), []byte{0x6d}, drop), 0, 6 + divCost, 0},
+		"a remainder":    {cat([]byte{opI64Const, 1, opI64Const, 2, 0x82}, drop), 0, 6 + divCost, 0},
+		"a square root":  {cat([]byte{opF64Const}, make([]byte, 8), []byte{0x9f}, drop), 0, 5 + divCost, 0},
+		"a multiplexer":  {cat(i32const(1), []byte{opBrTable, 3, 0, 0, 0, 0}), 0, 8, 0},
+		"growing":        {cat(grow(1), drop), 0, 5, growCost},
+		"calling":        {call([]byte{1}), 0, 3, 0},
+		"calling a host": {call([]byte{0}), 0, 3, hostCost},
+		"a loop":         {cat(loop, i32const(0), drop), 0, 5, 3},
+	} {
+		r := &rewriter{imports: 1, types: []funcType{{}}}
+		m := &funcMeter{r: r, c: &cursor{b: cat([]byte{1}, appendU32(nil, tt.locals), []byte{typeI32}, tt.body, []byte{opEnd})}}
+		if err := m.rewrite(); err != nil {
+			t.Fatal(err)
+		}
+		more := int64(0)
+		for _, p := range m.pays[1:] {
+			more += p.cost
+		}
+		if m.pays[0].cost != tt.cost || more != tt.more {
+			t.Errorf("%s: costs %d and %d, want %d and %d", name, m.pays[0].cost, more, tt.cost, tt.more)
+		}
+	}
+}
+
 // TestInterpretersOwnDepth: POL-4007. wazero's interpreter allows 2,000 frames, whatever the limit; that is a limit too.
 func TestInterpretersOwnDepth(t *testing.T) {
 	g := recursing(3000, recursive(1, 0, call((&asmGuest{}).fn(0))))

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
-	"github.com/tetratelabs/wazero/experimental"
 )
 
 // Errors of a [Program], for errors.Is.
@@ -119,7 +117,6 @@ func (p *Program) compile(ctx context.Context, metered []byte) error {
 	if err != nil {
 		return err
 	}
-	ctx = experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0))
 	err = guard(func() (err error) {
 		p.code, err = p.runtime.CompileModule(ctx, metered)
 		return err
