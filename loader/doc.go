@@ -12,6 +12,13 @@
 //  6. the same inode is opened for reading, compared with what was decided on, read twice, and compared again;
 //  7. the outcome is recorded under the same decision id.
 //
+// A service that needs several secrets loads them with [Loader.LoadAll], takes paths from its environment with
+// [FileFromEnv], and answers readiness probes with [Loader.Health]. A grant can demand more of it than its name: a uid or a
+// systemd unit, which the process proves by what the kernel says of it.
+//
+// The audit log is an [AuditSink]: a file whose entries are chained, so that secretcheck audit verify shows what was done
+// to it ([OpenAuditFile]), a writer, a handler of log/slog, or several at once.
+//
 // What this does not do: an in-process library cannot stop hostile code in the same process from opening the file
 // itself. It stops misconfiguration, drift, the wrong identity, permissive and swapped files, leaks and unreviewed
 // access.

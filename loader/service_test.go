@@ -135,12 +135,12 @@ type cancelling struct {
 	ask, decide context.CancelFunc
 }
 
-func (c cancelling) MayAsk(ctx context.Context, r *policy.Request) (bool, error) {
-	may, err := c.Policy.MayAsk(ctx, r)
+func (c cancelling) Ask(ctx context.Context, r *policy.Request) (policy.Decision, error) {
+	d, err := c.Policy.Ask(ctx, r)
 	if c.ask != nil {
 		c.ask()
 	}
-	return may, err
+	return d, err
 }
 
 func (c cancelling) Decide(ctx context.Context, r *policy.Request) (policy.Decision, error) {

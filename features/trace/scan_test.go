@@ -21,7 +21,7 @@ func (p places) add(id, file string, line int) {
 // evidence the specifications name, and which there are.
 type traced struct{ defined, cited, named, there places }
 
-const ids = `(?:SM-[A-Z]+|EXP-[A-Z]+|SEC-SECRET|POL|CHK|CI|OPS)-[0-9]+`
+const ids = `(?:SM-[A-Z]+|EXP-[A-Z]+|SEC-SECRET|POL|CHK|CI|OPS|IDN|AUD|SVC)-[0-9]+`
 
 var (
 	id = regexp.MustCompile(`^` + ids + `$`)
@@ -34,7 +34,7 @@ var (
 	citation = regexp.MustCompile(`\b(` + ids + `)(?:\.\.([0-9]+)\b)?`)
 
 	// name is a test that is named after its requirement. A Go name cannot hold the hyphen.
-	name = regexp.MustCompile(`^func (?:Test|Fuzz|Benchmark)(POL|CHK|CI|OPS)([0-9]+)`)
+	name = regexp.MustCompile(`^func (?:Test|Fuzz|Benchmark)(POL|CHK|CI|OPS|IDN|AUD|SVC)([0-9]+)`)
 
 	// evidence is how a specification names a test, script or feature; function is how a test names itself.
 	evidence = regexp.MustCompile("`((?:Test|Fuzz)[A-Z0-9][A-Za-z0-9]*|[a-z0-9_]+\\.(?:txtar|feature))`")

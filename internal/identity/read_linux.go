@@ -41,8 +41,8 @@ func Read() Process {
 	return p
 }
 
-// proc is a descriptor of the root of a proc file system.
-type proc int
+// proc is the root of a proc file system.
+type proc struct{ place }
 
 const (
 	procRootInode = 1                     // PROC_ROOT_INO
@@ -51,26 +51,21 @@ const (
 
 // openProc makes sure that /proc is what it should be. A user who can make a user namespace can mount anything there.
 func openProc() (proc, error) {
-	fd, err := unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	p, fs, err := openPlace("/proc")
 	if err != nil {
-		return -1, fmt.Errorf("/proc: %w", err)
+		return proc{}, err
 	}
-	var fs unix.Statfs_t
 	var st unix.Stat_t
-	if err := errors.Join(unix.Fstatfs(fd, &fs), unix.Fstat(fd, &st)); err != nil || fs.Type != unix.PROC_SUPER_MAGIC || st.Ino != procRootInode {
-		_ = unix.Close(fd)
-		return -1, errors.New("/proc is not the root of a proc file system")
+	if err := unix.Fstat(p.fd, &st); err != nil || fs != unix.PROC_SUPER_MAGIC || st.Ino != procRootInode {
+		p.close()
+		return proc{}, errors.New("/proc is not the root of a proc file system")
 	}
-	return proc(fd), nil
+	return proc{p}, nil
 }
 
-func (p proc) close() { _ = unix.Close(int(p)) }
-
-// open opens a file of this process and refuses one that something is mounted over. It needs Linux 5.6.
-func (p proc) open(name string, flags uint64) (int, error) {
-	fd, err := unix.Openat2(int(p), "self/"+name, &unix.OpenHow{
-		Flags: flags | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_XDEV,
-	})
+// open opens a file of this process.
+func (p proc) open(name string, flags int) (int, error) {
+	fd, err := p.openBelow(p.fd, "self/"+name, flags)
 	if err != nil {
 		return -1, fmt.Errorf("/proc/self/%s: %w", name, err)
 	}
@@ -144,7 +139,7 @@ func (p proc) unit(users error) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cgroup, err := place(text)
+	cgroup, err := cgroupOf(text)
 	if err != nil {
 		return "", err
 	}
@@ -163,13 +158,14 @@ func (p proc) unit(users error) (string, error) {
 // ofRoot makes sure that only root can have put this process into its cgroup: all the way there is root's, none of it is
 // delegated, and the process is listed in it.
 func ofRoot(cgroup string) error {
-	dir, err := openCgroups()
+	root, err := openCgroups()
 	if err != nil {
 		return err
 	}
+	dir := root.fd
 	defer func() { _ = unix.Close(dir) }()
 	for name := range strings.SplitSeq(strings.TrimPrefix(cgroup, "/"), "/") {
-		next, err := openIn(dir, name, unix.O_PATH|unix.O_DIRECTORY)
+		next, err := root.openBelow(dir, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW)
 		if err != nil {
 			return fmt.Errorf("cgroup %q is not to be seen below /sys/fs/cgroup: %w", cgroup, err)
 		}
@@ -182,30 +178,22 @@ func ofRoot(cgroup string) error {
 	if delegated(dir) {
 		return fmt.Errorf("cgroup %q is delegated (Delegate=), so that others than systemd can put processes there", cgroup)
 	}
-	return lists(dir, cgroup)
+	return root.lists(dir, cgroup)
 }
 
 // openCgroups opens where version 2 is mounted, alone or beside version 1 (file-hierarchy(7)).
-func openCgroups() (int, error) {
+func openCgroups() (place, error) {
 	for _, path := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
-		fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-		if err != nil {
-			continue
+		p, fs, err := openPlace(path)
+		switch {
+		case err != nil:
+		case fs == unix.CGROUP2_SUPER_MAGIC:
+			return p, nil
+		default:
+			p.close()
 		}
-		var fs unix.Statfs_t
-		if err := unix.Fstatfs(fd, &fs); err == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC {
-			return fd, nil
-		}
-		_ = unix.Close(fd)
 	}
-	return -1, errors.New("no cgroup file system of version 2 is mounted at /sys/fs/cgroup")
-}
-
-func openIn(dir int, name string, flags uint64) (int, error) {
-	return unix.Openat2(dir, name, &unix.OpenHow{
-		Flags:   flags | unix.O_NOFOLLOW | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_BENEATH,
-	})
+	return place{}, errors.New("no cgroup file system of version 2 is mounted at /sys/fs/cgroup")
 }
 
 func rootAlone(fd int) error {
@@ -233,8 +221,8 @@ func delegated(dir int) bool {
 const maxProcesses = 4 << 20 // bytes of a list
 
 // lists makes sure that the cgroup that was looked at is the one that this process is in.
-func lists(dir int, cgroup string) error {
-	fd, err := openIn(dir, "cgroup.procs", unix.O_RDONLY)
+func (p place) lists(dir int, cgroup string) error {
+	fd, err := p.openBelow(dir, "cgroup.procs", unix.O_RDONLY|unix.O_NOFOLLOW)
 	if err != nil {
 		return fmt.Errorf("cgroup %q: its processes: %w", cgroup, err)
 	}

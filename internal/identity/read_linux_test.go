@@ -111,8 +111,12 @@ func TestUnitIsProven(t *testing.T) {
 		inside(t, "/system.slice/secrets-management-evil.service/"+unit, nil, nil).proves(t, "")
 	})
 	t.Run("IDN-1002 not where systemd keeps track of it", func(t *testing.T) {
-		if len(incgroup.Hierarchies()) > 1 {
-			inside(t, path, nil, incgroup.Hierarchies()[:1]).proves(t, "")
+		if all := incgroup.Hierarchies(); len(all) > 1 {
+			const other = "/user.slice/user-12345.slice"
+			incgroup.Make(t, path)
+			incgroup.Make(t, other)
+			run(t, nil, "sh", "-c", incgroup.Move(path, all[0])+incgroup.Move(other, all[1:]...)+`exec "$0"`, os.Args[0]).proves(t, "")
+			inside(t, path, nil, all[:1]).proves(t, unit)
 		}
 	})
 	t.Run("IDN-1002 of a user, by its owner", func(t *testing.T) {
@@ -207,7 +211,7 @@ func runIn(t *testing.T, path string, attr *syscall.SysProcAttr, args ...string)
 	t.Helper()
 	text, err := os.ReadFile("/proc/self/cgroup")
 	must(t, err)
-	home, err := place(string(text))
+	home, err := cgroupOf(string(text))
 	must(t, err)
 	move := func(to string) {
 		for _, h := range incgroup.Hierarchies() {
@@ -227,7 +231,7 @@ func TestForgedProc(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.WriteFile(dir+"/cgroup", []byte("0::/system.slice/"+unit+"\n"), 0o644))
 	for name, tt := range map[string]struct{ script, doubt string }{
-		"over its file":    {"mount --bind " + dir + "/cgroup /proc/$$/cgroup; ", "unit: /proc/self/cgroup: invalid cross-device link"},
+		"over its file":    {"mount --bind " + dir + "/cgroup /proc/$$/cgroup; ", "unit: /proc/self/cgroup: something is mounted over it"},
 		"over all of proc": {"mkdir -p " + dir + "/p/self && cp " + dir + "/cgroup " + dir + "/p/self && mount --rbind " + dir + "/p /proc; ", "unit: /proc is not the root of a proc file system"},
 	} {
 		t.Run("IDN-1001 "+name, func(t *testing.T) {

@@ -7,10 +7,12 @@ import (
 	"strings"
 )
 
-// place finds in the text of /proc/self/cgroup (cgroups(7)) the cgroup by which systemd keeps track of this process. That
-// is the one of version 2. Where systemd has a version 1 hierarchy of its own beside it (hybrid), both must say the same:
-// outside version 2 a user to whom a cgroup was delegated can put any process of the same uid there.
-func place(text string) (string, error) {
+// cgroupOf finds in the text of /proc/self/cgroup (cgroups(7)) the cgroup by which systemd keeps track of this process. That
+// is the one of version 2. Where systemd has a version 1 hierarchy of its own beside it (hybrid), both must say the same. A
+// process at the root of that one is in none of its cgroups: its manager does not use it, as in a container on a hybrid
+// host. Version 1 alone would prove nothing: there, a user to whom a cgroup was delegated can put any process of the same
+// uid.
+func cgroupOf(text string) (string, error) {
 	var unified, named []string
 	for line := range strings.Lines(text) {
 		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
@@ -26,7 +28,7 @@ func place(text string) (string, error) {
 	switch {
 	case len(unified) != 1 || len(named) > 1:
 		return "", errors.New("there is no single cgroup of version 2")
-	case len(named) == 1 && named[0] != unified[0]:
+	case len(named) == 1 && named[0] != "/" && named[0] != unified[0]:
 		return "", fmt.Errorf("systemd's own hierarchy says %q, the one of version 2 %q", named[0], unified[0])
 	}
 	return unified[0], nil

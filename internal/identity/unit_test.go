@@ -69,13 +69,14 @@ func TestPlace(t *testing.T) {
 		"":          "", "0::": "", "garbage\n": "", "0:" + there: "",
 		"1:name=systemd:" + there + "\n":                              "", // version 1 alone
 		"1:name=systemd:" + there + "\n0::/\n":                        "",
-		"1:name=systemd:/\n0::" + there + "\n":                        "",
+		"1:name=systemd:/user.slice\n0::" + there + "\n":              "",
+		"1:name=systemd:/\n0::" + there + "\n":                        there, // its manager does not use that one
 		"0::" + there + "\n0::/user.slice\n":                          "",
 		"1:name=systemd:" + there + "\n2:name=systemd:/\n0::" + there: "",
 		"1::" + there + "\n":                                          "",
 		"1:name=systemdx:/\n0::" + there + "\ngarbage":                "",
 	} {
-		got, err := place(text)
+		got, err := cgroupOf(text)
 		if got != want || want != "" && err != nil {
 			t.Errorf("%q gives %q, %v; want %q", text, got, err, want)
 		}
@@ -113,7 +114,7 @@ func FuzzUnitOf(f *testing.F) {
 	f.Add("0::/system.slice/queen-rbee.service\n")
 	f.Add("1:name=systemd:/system.slice/system-a.slice/a@b.service\n0::/system.slice/system-a.slice/a@b.service\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		cgroup, err := place(text)
+		cgroup, err := cgroupOf(text)
 		if err != nil {
 			return
 		}
