@@ -31,13 +31,6 @@ type hostileRef struct {
 	code string
 }
 
-func must(w *world, err error) {
-	w.t.Helper()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-}
-
 func hostileRefs() []hostileRef {
 	raw := func(path string) func(*world) loader.Ref { return func(*world) loader.Ref { return loader.File(path) } }
 	mode := func(m os.FileMode) func(*world) loader.Ref {

@@ -566,3 +566,10 @@ func TestConcurrentLoads(t *testing.T) { // EXP-RELIABLE-8002
 		t.Errorf("%d audit entries", n)
 	}
 }
+
+func must(w *world, err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
