@@ -188,7 +188,11 @@ func TestMemoIsBounded(t *testing.T) { // POL-6001
 	for n := range 10_000 {
 		key := fmt.Appendf(nil, "key %d", n)
 		m.put(key, d)
-		if e := m.fresh[string(key)]; e == nil || e.decision != d { // not by get: that would make it wanted
+		e := m.fresh[string(key)] // not by get: that would make it wanted
+		if e == nil {
+			e = (*m.settled.Load())[string(key)]
+		}
+		if e == nil || e.decision != d {
 			t.Fatalf("%s is not remembered", key)
 		}
 		if got, ok := m.get(hot); !ok || !got.Allowed() {
