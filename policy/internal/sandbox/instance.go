@@ -176,6 +176,10 @@ func (i *Instance) readEntrypoints(required []string) error {
 	if err != nil {
 		return err
 	}
+	if len(required) == 0 {
+		i.entrypoints = all
+		return nil
+	}
 	i.entrypoints = make(map[string]uint32, len(required))
 	for _, name := range required {
 		id, ok := all[name]

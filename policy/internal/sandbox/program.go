@@ -21,7 +21,7 @@ var (
 type Config struct {
 	Limits      Limits   // resolved
 	Interpreter bool     // do not compile to machine code, even where that is possible
-	Entrypoints []string // that the module must have, and that can be asked
+	Entrypoints []string // that the module must have, and that can be asked; none stands for all that it has
 	Parts       []string // members of the input that come apart, each as a JSON array of names; see parts.go
 	Fresh       bool     // no instance is used twice
 
