@@ -74,7 +74,7 @@ var errBusy = errors.New("no second processor was free for long enough to measur
 // rounds in which all four measurements are neighbours. f gets the number of its goroutine. A round in which arithmetic
 // itself does not scale says nothing, and another is tried.
 func scaling(f func(g int)) (float64, error) {
-	const free = 1.5 // of 2 processors
+	const free = 1.3 // of 2 processors
 	nOwn, nControl := batch(func() { f(0) }), batch(func() { arithmetic() })
 	var ratios []float64
 	for tries := 0; len(ratios) < rounds; tries++ {

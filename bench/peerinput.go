@@ -29,15 +29,21 @@ func opaInput(r *policy.Request) ast.Value {
 }
 
 func opaResource(s *policy.Resource) *ast.Term {
-	above := make([]*ast.Term, len(s.Above))
-	for i, dir := range s.Above {
-		above[i] = text(dir)
-	}
+	above, links := texts(s.Above), texts(s.Links)
 	return object(
 		"source", text(string(s.Source)), "path", text(s.Path), "resolved", text(s.Resolved), "ancestors", ast.ArrayTerm(above...),
+		"links", ast.ArrayTerm(links...),
 		"name", text(s.Name), "purpose", text(s.Purpose), "origin", text(s.Origin), "facts", text(string(s.Facts)),
 		"file", opaFile(&s.File), "origin_file", opaFile(&s.OriginFile),
 	)
+}
+
+func texts(values []string) []*ast.Term {
+	terms := make([]*ast.Term, len(values))
+	for i, v := range values {
+		terms[i] = text(v)
+	}
+	return terms
 }
 
 func opaFile(f *policy.File) *ast.Term {
@@ -48,7 +54,7 @@ func opaFile(f *policy.File) *ast.Term {
 		"filesystem", text(f.Filesystem), "mount", object(
 			"read_only", flag(f.Mount.ReadOnly), "nosuid", flag(f.Mount.NoSUID), "nodev", flag(f.Mount.NoDev), "noexec", flag(f.Mount.NoExec),
 		),
-		"symlinks", number(int64(f.Symlinks)), "final_symlink", flag(f.FinalSymlink), "acl", flag(f.ACL),
+		"immutable", flag(f.Immutable), "append_only", flag(f.AppendOnly), "symlinks", number(int64(f.Symlinks)), "final_symlink", flag(f.FinalSymlink), "acl", flag(f.ACL),
 		"readers", opaPrincipals(&f.Readers), "writers", opaPrincipals(&f.Writers),
 	)
 }
