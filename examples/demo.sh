@@ -64,8 +64,9 @@ demo() {
 	say "7. The same program under the wrong identity: refused before it looks"
 	expect 1 "$work/service" -as pool-managerd -grants examples/policy/data.json -audit "$work/audit.jsonl"
 
-	say "8. The audit log of both runs"
+	say "8. The audit log of both runs, which is what was written"
 	run cat "$work/audit.jsonl"
+	expect 0 "$work/secretcheck" audit verify "$work/audit.jsonl"
 }
 
 echo "building …"
