@@ -60,9 +60,21 @@ func Open(ctx context.Context, module, data []byte, c Config) (*Program, error) 
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrModule, err)
 	}
-	if err := validate(ctx, plain); err != nil {
-		return nil, err
+	valid := make(chan error, 1)
+	go func() { valid <- validate(ctx, plain) }() // while the copy is compiled; neither runs anything of the module
+	p, err := compiled(ctx, metered, data, c)
+	if invalid := <-valid; invalid != nil {
+		if p != nil {
+			p.Close()
+		}
+		return nil, invalid
 	}
+	return p, err
+}
+
+// compiled makes a program of a rewritten module. wazero could compile on several processors, but there a panic of its own
+// would end the process: see guard.
+func compiled(ctx context.Context, metered, data []byte, c Config) (*Program, error) {
 	p := &Program{
 		config: c, engine: "compiler", data: data, slots: make(chan *Instance, c.Limits.Instances), closed: make(chan struct{}),
 	}
