@@ -1,6 +1,9 @@
 package sandbox
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Metering. wazero can stop a guest at loop headers only, which misses exponential call trees, costs 5.6 times on a
 // policy, and lets a guest that never calls back stop the collector and with it the whole process. So every function
@@ -78,6 +81,7 @@ func (r *rewriter) codeSection(c *cursor) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %d bodies for %d functions", errWasm, n, len(r.funcs))
 	}
 	b := appendU32(make([]byte, 0, 3*len(c.b)), n+1)
+	var f funcMeter
 	for i := range n {
 		body := c.take(c.u32())
 		if c.err != nil {
@@ -86,7 +90,10 @@ func (r *rewriter) codeSection(c *cursor) ([]byte, error) {
 		if len(body) > maxBody {
 			return nil, fmt.Errorf("%w: function %d has %d bytes, at most %d are allowed", errWasm, i, len(body), maxBody)
 		}
-		f := &funcMeter{r: r, c: &cursor{b: body}, typ: r.types[r.funcs[i]]}
+		f = funcMeter{
+			r: r, c: &cursor{b: body}, typ: r.types[r.funcs[i]],
+			out: f.out[:0], code: f.code[:0], pays: f.pays[:0], open: f.open[:0], // the room of the last one
+		}
 		if err := f.rewrite(); err != nil {
 			return nil, fmt.Errorf("function %d: %w", i, err)
 		}
@@ -163,7 +170,7 @@ func (f *funcMeter) rewrite() error {
 	}
 	// The worst that a frame can take: every local and a value that each instruction leaves, in 8-byte slots.
 	frame := 64 + 8*(slots+f.count)
-	f.out = make([]byte, 0, 2*len(f.code)+128)
+	f.out = slices.Grow(f.out, 2*len(f.code)+128)
 	f.declare(f.c.b[:declared])
 	f.enter(frame)
 	f.instructions()
@@ -274,7 +281,9 @@ func (f *funcMeter) instruction() {
 		f.jumps++
 		f.c.u32()
 		f.c.zero()
-		f.callOut(f.c.b[start:f.c.i])
+		f.leaveFor()
+		f.copyFrom(start)
+		f.comeBack()
 		return
 	case opMemoryGrow:
 		f.c.zero()
@@ -292,15 +301,18 @@ func (f *funcMeter) call(fn uint32) {
 	} else {
 		f.callees = append(f.callees, fn-f.r.imports)
 	}
-	f.callOut(appendU32([]byte{opCall}, f.r.shift(fn)))
+	f.leaveFor()
+	f.code = appendU32(append(f.code, opCall), f.r.shift(fn))
+	f.comeBack()
 }
 
-func (f *funcMeter) callOut(instruction []byte) {
+// leaveFor and comeBack mark the places around a call of another function.
+func (f *funcMeter) leaveFor() {
 	f.calls = true
 	f.pays = append(f.pays, pay{len(f.code), leaving})
-	f.code = append(f.code, instruction...)
-	f.pays = append(f.pays, pay{len(f.code), returned})
 }
+
+func (f *funcMeter) comeBack() { f.pays = append(f.pays, pay{len(f.code), returned}) }
 
 func (f *funcMeter) nest() {
 	f.blocks++
