@@ -274,14 +274,14 @@ func TestCollectorIsNotFrozen(t *testing.T) {
 func TestDeadlineHolds(t *testing.T) {
 	for name, body := range map[string][]byte{
 		"loop": loop, "println": nil, "pointers": nil,
-		"many locals": forever(call((&asmGuest{}).fn(0))), // each call writes 4,900 zeros in the interpreter
+		"many locals": forever(call((&asmGuest{}).fn(0))), // each call writes 1,000 zeros in the interpreter
 		"memory":      cat(store(16*mib, 1), forever(grow(1), drop)),
 	} {
 		for engine, interpreter := range engines {
 			t.Run(name+"/"+engine, func(t *testing.T) {
 				guest := asmGuest{
 					pages: 500, eval: cat(body, i32const(0)),
-					extra: []asmFunc{{typ: typeVoid, locals: 4900, body: []byte{0x01}}},
+					extra: []asmFunc{{typ: typeVoid, locals: 1000, body: []byte{0x01}}},
 				}
 				if name == "pointers" {
 					guest = wanderer()
