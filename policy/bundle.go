@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -50,8 +51,12 @@ type Bundle struct {
 	// is in .specs/30_policy.md); nil for none.
 	Smoke []byte
 
-	proof *proof // of who signed it; nil for nobody
+	proof    *proof            // of who signed it; nil for nobody
+	embedded [sha256.Size]byte // of the module that is built into this package; zero for any other bundle
 }
+
+// proven reports whether the module is the one that is built into this package.
+func (b *Bundle) proven() bool { return b.embedded == sha256.Sum256(b.Wasm) }
 
 // Statement is what the bundle's signer said about it; it is zero for a bundle that no [Verifier] has seen.
 func (b *Bundle) Statement() Statement {

@@ -92,6 +92,22 @@ func gzipped(t testing.TB, content []byte) []byte {
 	return buf.Bytes()
 }
 
+// TestOnlyTheEmbeddedModuleIsProven: POL-6007. No other module may be compiled where a panic of wazero ends the process.
+func TestOnlyTheEmbeddedModuleIsProven(t *testing.T) {
+	b, err := DefaultBundle([]byte("{}"))
+	if err != nil || !b.proven() {
+		t.Fatalf("proven %v, error %v", b.proven(), err)
+	}
+	b.Wasm = bytes.Clone(b.Wasm)
+	if b.Wasm[len(b.Wasm)-1] ^= 1; b.proven() {
+		t.Error("an altered module is proven")
+	}
+	read, err := ReadBundle(defaultBundle)
+	if err != nil || read.proven() || (&Bundle{}).proven() {
+		t.Errorf("a module that came as a file is proven, error %v", err)
+	}
+}
+
 func TestReadBundleRefuses(t *testing.T) {
 	pack := func(entries []entry) []byte { return gzipped(t, tarball(t, entries)) }
 	manifest := func(s string) []byte { return pack(with("/.manifest", s)) }

@@ -136,7 +136,7 @@ func DefaultBundle(grants []byte) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.Data = grants
+	b.Data, b.embedded = grants, sha256.Sum256(b.Wasm)
 	return b, nil
 }
 
@@ -165,6 +165,7 @@ func open(ctx context.Context, b *Bundle, opts Options) (*activation, error) {
 	}
 	program, err := sandbox.Open(ctx, b.Wasm, b.data(), sandbox.Config{
 		Limits: limits, Interpreter: opts.Interpreter, Fresh: opts.Fresh, Parts: inputParts(), Builtins: builtins.All(),
+		Proven:      b.proven(),
 		Entrypoints: []string{EntrypointDecision, EntrypointMayAsk},
 	})
 	if err != nil {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
 )
 
 // Errors of a [Program], for errors.Is.
@@ -24,6 +26,10 @@ type Config struct {
 	Entrypoints []string // that the module must have, and that can be asked; none stands for all that it has
 	Parts       []string // members of the input that come apart, each as a JSON array of names; see parts.go
 	Fresh       bool     // no instance is used twice
+
+	// Proven says that wazero has compiled this very module before, so that it may do so on all processors. There a panic of
+	// its own would end the process, where for any other module it is an error.
+	Proven bool
 
 	// Builtins are the functions of the host that a module may ask for, by the names that Rego has for them; one that asks
 	// for any other is refused. They are called by as many goroutines as there are instances.
@@ -72,8 +78,7 @@ func Open(ctx context.Context, module, data []byte, c Config) (*Program, error) 
 	return p, err
 }
 
-// compiled makes a program of a rewritten module. wazero could compile on several processors, but there a panic of its own
-// would end the process: see guard.
+// compiled makes a program of a rewritten module.
 func compiled(ctx context.Context, metered, data []byte, c Config) (*Program, error) {
 	p := &Program{
 		config: c, engine: "compiler", data: data, slots: make(chan *Instance, c.Limits.Instances), closed: make(chan struct{}),
@@ -128,6 +133,9 @@ func (p *Program) compile(ctx context.Context, metered []byte) error {
 	err := ctx.Err()
 	if err != nil {
 		return err
+	}
+	if p.config.Proven {
+		ctx = experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0))
 	}
 	err = guard(func() (err error) {
 		p.code, err = p.runtime.CompileModule(ctx, metered)
