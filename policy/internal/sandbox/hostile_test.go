@@ -170,6 +170,7 @@ func refusals() map[string]refusal {
 		"imports the network":            {build(asmGuest{imports: []string{"http_send"}, module: "http"}), `"http"."http_send"`, one},
 		"imports the hook":               {build(asmGuest{imports: []string{hookName}, importAs: typeGet, module: hookModule}), `"engine"."refill"`, one},
 		"imports with a name of 1 MiB":   {build(asmGuest{imports: []string{strings.Repeat("\x1b[2J", mib/4)}}), "not offered", one},
+		"imports from a long module":     {build(asmGuest{imports: []string{"x"}, module: strings.Repeat("\x1b[2J", mib/4)}), "not offered", one},
 		"imports by the wrong type":      {build(asmGuest{imports: []string{"opa_abort"}}), "wrong type", one},
 		"exports engine.fuel":            {build(asmGuest{exports: map[string]uint32{exportFuel: 0}}), "is taken", one},
 		"exports engine.stack":           {build(asmGuest{exports: map[string]uint32{exportStack: 0}}), "is taken", one},
