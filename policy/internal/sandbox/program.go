@@ -27,8 +27,8 @@ type Config struct {
 	Parts       []string // members of the input that come apart, each as a JSON array of names; see parts.go
 	Fresh       bool     // no instance is used twice
 
-	// Proven says that wazero has compiled this very module before, so that it may do so on all processors. There a panic of
-	// its own would end the process, where for any other module it is an error.
+	// Proven says that this very module is known to be valid and to compile: it is not validated once more, and wazero may
+	// compile it on all processors, where a panic of its own would end the process; for any other module it is an error.
 	Proven bool
 
 	// Builtins are the functions of the host that a module may ask for, by the names that Rego has for them; one that asks
@@ -65,6 +65,9 @@ func Open(ctx context.Context, module, data []byte, c Config) (*Program, error) 
 	metered, plain, err := rewrite(module, c.Limits)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrModule, err)
+	}
+	if c.Proven {
+		return compiled(ctx, metered, data, c)
 	}
 	valid := make(chan error, 1)
 	go func() { valid <- validate(ctx, plain) }() // while the copy is compiled; neither runs anything of the module
