@@ -214,15 +214,15 @@ func (a *attempt) record(ctx context.Context, verdict error) error {
 }
 
 // bundles names the bundle that answered, in the shape of a decision log; it is nil when none did.
-func bundles(by policy.Info) map[string]any {
+func bundles(by policy.Info) Bundles {
 	if by.Digest == "" {
 		return nil
 	}
-	bundle := map[string]any{"revision": by.Revision, "digest": by.Digest}
+	b := Bundle{Revision: by.Revision, Digest: by.Digest}
 	if by.Signed != (policy.Statement{}) {
-		bundle["signed"] = by.Signed
+		b.Signed = &by.Signed
 	}
-	return map[string]any{"policy": bundle}
+	return Bundles{"policy": b}
 }
 
 // outcome records how an allowed load ended, under the id of its verdict. It returns the log's error only.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -28,50 +29,92 @@ type Entry struct {
 	DecisionID string           `json:"decision_id"` // the verdict and the outcome of one load share it
 	Timestamp  time.Time        `json:"timestamp"`
 	Path       string           `json:"path"`              // the entrypoint that was asked
-	Bundles    map[string]any   `json:"bundles,omitempty"` // revision, digest and signed statement of the policy that answered
+	Bundles    Bundles          `json:"bundles,omitempty"` // the policy that answered, under the name "policy"
 	Input      *policy.Request  `json:"input,omitempty"`
 	Result     *policy.Decision `json:"result,omitempty"`
 	Error      string           `json:"error,omitempty"`   // why there is no verdict, or why an allowed load failed
 	Outcome    string           `json:"outcome,omitempty"` // "loaded", "failed" or "preflight"; empty in a verdict's entry
 }
 
+// Bundles names policies. It is empty where none answered.
+type Bundles map[string]Bundle
+
+// Bundle is a policy that answered.
+type Bundle struct {
+	Revision string            `json:"revision"`         // of its manifest
+	Digest   string            `json:"digest"`           // SHA-256 of its module and data, hexadecimal
+	Signed   *policy.Statement `json:"signed,omitempty"` // what its signer said; nil for nobody
+}
+
 // MarshalJSON gives the entry as the sinks of this package write it.
-func (e *Entry) MarshalJSON() ([]byte, error) {
-	type plain Entry
-	head := plain(*e)
-	head.Input, head.Result, head.Error, head.Outcome = nil, nil, "", ""
-	b, err := json.Marshal(head)
+func (e *Entry) MarshalJSON() ([]byte, error) { return e.append(nil) }
+
+// append is written by hand, since every load waits for two.
+func (e *Entry) append(b []byte) ([]byte, error) {
+	b = appendString(append(b, `{"decision_id":`...), e.DecisionID)
+	b, err := e.Timestamp.AppendText(append(b, `,"timestamp":"`...))
 	if err != nil {
 		return nil, err
 	}
-	b = b[:len(b)-1]
-	// Both are JSON already; encoding/json would read them again.
-	if e.Input != nil {
-		if b, err = appendMember(b, "input", e.Input); err != nil {
-			return nil, err
+	b = appendString(append(b, `","path":`...), e.Path)
+	for _, m := range members {
+		if m.has(e) {
+			if b, err = m.append(append(append(append(b, `,"`...), m.name...), `":`...), e); err != nil {
+				return nil, err
+			}
 		}
 	}
-	if e.Result != nil {
-		if b, err = appendMember(b, "result", e.Result); err != nil {
-			return nil, err
-		}
+	if e.Error != "" {
+		b = appendString(append(b, `,"error":`...), e.Error)
 	}
-	for _, m := range [...][2]string{{"error", e.Error}, {"outcome", e.Outcome}} {
-		if m[1] == "" {
-			continue
-		}
-		text, err := json.Marshal(m[1])
-		if err != nil {
-			return nil, err
-		}
-		b = append(append(append(b, `,"`...), m[0]+`":`...), text...)
+	if e.Outcome != "" {
+		b = appendString(append(b, `,"outcome":`...), e.Outcome)
 	}
 	return append(b, '}'), nil
 }
 
-func appendMember(b []byte, name string, v json.Marshaler) ([]byte, error) {
-	text, err := v.MarshalJSON()
-	return append(append(append(b, `,"`...), name+`":`...), text...), err
+// members are the parts of an entry that are JSON of their own.
+var members = [...]struct { //nolint:gochecknoglobals // a constant
+	name   string
+	has    func(*Entry) bool
+	append func([]byte, *Entry) ([]byte, error)
+}{
+	{"bundles", func(e *Entry) bool { return len(e.Bundles) > 0 }, func(b []byte, e *Entry) ([]byte, error) { return e.Bundles.append(b) }},
+	{"input", func(e *Entry) bool { return e.Input != nil }, func(b []byte, e *Entry) ([]byte, error) { return e.Input.AppendJSON(b) }},
+	{"result", func(e *Entry) bool { return e.Result != nil }, func(b []byte, e *Entry) ([]byte, error) { return e.Result.AppendJSON(b), nil }},
+}
+
+// append appends the members in the order of their names.
+func (m Bundles) append(b []byte) ([]byte, error) {
+	b = append(b, '{')
+	for i, name := range slices.Sorted(maps.Keys(m)) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		v := m[name]
+		b = appendString(append(appendString(b, name), `:{"revision":`...), v.Revision)
+		b = appendString(append(b, `,"digest":`...), v.Digest)
+		if v.Signed != nil {
+			text, err := v.Signed.MarshalText()
+			if err != nil {
+				return nil, err
+			}
+			b = appendString(append(b, `,"signed":`...), string(text))
+		}
+		b = append(b, '}')
+	}
+	return append(b, '}'), nil
+}
+
+// appendString appends JSON of a string, as encoding/json does, which is asked where there is anything to escape.
+func appendString(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c > 0x7e || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			text, _ := json.Marshal(s) // a string always has a JSON
+			return append(b, text...)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
 }
 
 // NewAuditWriter returns a sink that writes an entry a line, each with one call of w.Write. The lines are not chained: a
@@ -84,18 +127,34 @@ type jsonLines struct {
 }
 
 func (j *jsonLines) Record(_ context.Context, e *Entry) error {
-	line, err := e.MarshalJSON()
+	return withJSON(e, func(entry []byte) error {
+		line := append(auditlog.ASCII(entry), '\n')
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		n, err := j.w.Write(line)
+		if err == nil && n < len(line) {
+			err = io.ErrShortWrite
+		}
+		return err
+	})
+}
+
+// room is where entries are encoded: every load needs it twice.
+var room = sync.Pool{New: func() any { return new([]byte) }} //nolint:gochecknoglobals // entries hold no secrets
+
+// withJSON lends the JSON of an entry.
+func withJSON(e *Entry, use func([]byte) error) error {
+	b, ok := room.Get().(*[]byte)
+	if !ok {
+		b = new([]byte)
+	}
+	defer room.Put(b)
+	entry, err := e.append((*b)[:0])
 	if err != nil {
 		return err
 	}
-	line = append(auditlog.AppendASCII(nil, line), '\n')
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	n, err := j.w.Write(line)
-	if err == nil && n < len(line) {
-		err = io.ErrShortWrite
-	}
-	return err
+	*b = entry
+	return use(entry)
 }
 
 // NewAuditHandler returns a sink that gives each entry to a handler of [log/slog] as one record of level Info, with the
@@ -111,18 +170,15 @@ func (s handlerSink) Record(ctx context.Context, e *Entry) error {
 	}
 	r := slog.NewRecord(e.Timestamp, slog.LevelInfo, "secret decision", 0)
 	r.AddAttrs(slog.String("decision_id", e.DecisionID), slog.String("path", e.Path))
-	for _, member := range []struct {
-		name string
-		json any
-		has  bool
-	}{{"bundles", e.Bundles, len(e.Bundles) > 0}, {"input", e.Input, e.Input != nil}, {"result", e.Result, e.Result != nil}} {
-		if member.has {
-			text, err := json.Marshal(member.json)
-			if err != nil {
-				return err
-			}
-			r.AddAttrs(slog.Any(member.name, jsonText(auditlog.AppendASCII(nil, text))))
+	for _, m := range members {
+		if !m.has(e) {
+			continue
 		}
+		text, err := m.append(nil, e)
+		if err != nil {
+			return err
+		}
+		r.AddAttrs(slog.Any(m.name, jsonText(auditlog.ASCII(text))))
 	}
 	if e.Error != "" {
 		r.AddAttrs(slog.String("error", e.Error))

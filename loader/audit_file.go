@@ -41,11 +41,7 @@ func (o AuditOptions) OpenFile(name string) (*AuditFile, error) {
 
 // Record appends an entry. It waits for other writers, at most two seconds and not longer than ctx allows.
 func (a *AuditFile) Record(ctx context.Context, e *Entry) error {
-	entry, err := e.MarshalJSON()
-	if err != nil {
-		return err
-	}
-	return a.log.Append(ctx, entry)
+	return withJSON(e, func(entry []byte) error { return a.log.Append(ctx, entry) })
 }
 
 // Check reports whether an entry could be written now, as far as that can be told without one: the file is there and the

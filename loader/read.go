@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 
 	"github.com/llorch/secrets-management/internal/facts"
 	"github.com/llorch/secrets-management/policy"
@@ -128,8 +127,12 @@ func (a *attempt) changed(err error) error {
 
 // readAll reads the file from its start. buf has room for one byte more than was decided on; filling it, or not quite
 // reaching that size, means that the file changed.
-func readAll(f *os.File, buf []byte) (int, error) {
-	n, err := f.ReadAt(buf, 0)
+func readAll(f io.ReaderAt, buf []byte) (n int, err error) {
+	for n < len(buf)-1 && err == nil {
+		var more int
+		more, err = f.ReadAt(buf[n:], int64(n))
+		n += more
+	}
 	switch {
 	case err != nil && !errors.Is(err, io.EOF):
 		return 0, fmt.Errorf("reading: %w", err)

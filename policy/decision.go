@@ -1,8 +1,8 @@
 package policy
 
 import (
-	"encoding/json"
 	"slices"
+	"strings"
 )
 
 // Decision is the verdict of a policy. The zero Decision denies, and only an [Engine] can make one that allows. It is a
@@ -93,18 +93,38 @@ type Obligations struct {
 }
 
 // MarshalJSON gives the shape of the policy's result.
-func (d Decision) MarshalJSON() ([]byte, error) {
-	reasons := []map[string]string{}
-	for _, r := range d.Reasons() {
-		reasons = append(reasons, map[string]string{
-			"code": r.Code, "message": r.Message, "severity": string(r.Severity), "fix": r.Fix,
-		})
+func (d Decision) MarshalJSON() ([]byte, error) { return d.AppendJSON(nil), nil }
+
+// AppendJSON is as MarshalJSON, and appends to b.
+func (d Decision) AppendJSON(b []byte) []byte {
+	said := said{}
+	if d.said != nil {
+		said = *d.said
 	}
-	return json.Marshal(map[string]any{
-		"allow": d.allow, "reasons": reasons, "grants": append([]string{}, d.Grants()...),
-		"obligations": map[string]any{
-			"max_bytes": d.obligations.MaxBytes, "min_length": d.obligations.MinLength,
-			"min_memory": d.obligations.MinMemory,
-		},
-	})
+	e := encoder{b: b}
+	text := func(s string) { e.str(strings.ToValidUTF8(s, "\uFFFD")) }
+	e.raw(`{"allow":`).bool(d.allow)
+	e.raw(`,"reasons":[`)
+	for i, r := range said.reasons {
+		e.comma(i).raw(`{"code":`)
+		text(r.Code)
+		e.raw(`,"message":`)
+		text(r.Message)
+		e.raw(`,"severity":`)
+		text(string(r.Severity))
+		e.raw(`,"fix":`)
+		text(r.Fix)
+		e.raw(`}`)
+	}
+	e.raw(`],"grants":[`)
+	for i, id := range said.grants {
+		e.comma(i)
+		text(id)
+	}
+	e.raw(`],"obligations":{"max_bytes":`).num(d.obligations.MaxBytes)
+	e.raw(`,"min_length":`).num(d.obligations.MinLength)
+	e.raw(`,"min_memory":`)
+	text(string(d.obligations.MinMemory))
+	e.raw(`}}`)
+	return e.b
 }

@@ -269,4 +269,7 @@ func (e *encoder) str(s string) {
 }
 
 // MarshalJSON gives the input that the decision entrypoint sees, which is also what the audit log records.
-func (r *Request) MarshalJSON() ([]byte, error) { return appendWhole(nil, judgeFacts, r) }
+func (r *Request) MarshalJSON() ([]byte, error) { return r.AppendJSON(nil) }
+
+// AppendJSON is as MarshalJSON, and appends to b. The error is for text that is not UTF-8.
+func (r *Request) AppendJSON(b []byte) ([]byte, error) { return appendWhole(b, judgeFacts, r) }

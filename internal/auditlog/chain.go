@@ -19,6 +19,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -76,13 +77,13 @@ func seal(entry []byte, after Head, torn int64) ([]byte, Head, error) {
 	line := make([]byte, 0, len(entry)+200)
 	line = append(line, `{"seq":`...)
 	line = strconv.AppendUint(line, head.Seq, 10)
-	line = append(append(append(line, `,"prev":"`...), after.Hash.String()...), `",`...)
+	line = append(hex.AppendEncode(append(line, `,"prev":"`...), after.Hash[:]), `",`...)
 	if torn > 0 {
 		line = append(strconv.AppendInt(append(line, `"torn":`...), torn, 10), ',')
 	}
-	line = AppendASCII(append(line, '"'), inner[:len(inner)-1])
+	line = append(append(line, '"'), ASCII(inner[:len(inner)-1])...)
 	head.Hash = hashOf(line)
-	line = append(append(append(line, hashMember...), head.Hash.String()...), "\"}\n"...)
+	line = append(hex.AppendEncode(append(line, hashMember...), head.Hash[:]), "\"}\n"...)
 	if len(line) > MaxLine {
 		return nil, Head{}, fmt.Errorf("the entry has %d bytes, at most %d are allowed", len(line), MaxLine)
 	}
@@ -98,14 +99,17 @@ func hashOf(body []byte) Hash {
 	return Hash(d.Sum(nil))
 }
 
-// AppendASCII appends JSON to a line and escapes what is not printable ASCII: such as control characters beyond ASCII, which some terminals obey, and
-// marks that turn the direction of writing. In valid JSON they stand in strings only, where an escape is always legal.
-func AppendASCII(line, text []byte) []byte {
-	for len(text) > 0 {
-		if c := text[0]; c < 0x7f {
-			line, text = append(line, c), text[1:]
-			continue
-		}
+// ASCII escapes what is not printable ASCII in JSON: such as control characters beyond ASCII, which some terminals obey, and
+// marks that turn the direction of writing. In valid JSON they stand in strings only, where an escape is always legal. The
+// result is text itself where there is nothing to escape.
+func ASCII(text []byte) []byte {
+	plain := unprintable(text)
+	if plain < 0 {
+		return text
+	}
+	line := make([]byte, 0, 2*len(text))
+	for ; plain >= 0; plain = unprintable(text) {
+		line, text = append(line, text[:plain]...), text[plain:]
 		r, size := utf8.DecodeRune(text)
 		text = text[size:]
 		if hi, lo := utf16.EncodeRune(r); hi != utf8.RuneError {
@@ -114,7 +118,12 @@ func AppendASCII(line, text []byte) []byte {
 			line = fmt.Appendf(line, `\u%04x`, r)
 		}
 	}
-	return line
+	return append(line, text...)
+}
+
+// unprintable is the first place of what is not printable ASCII, or negative.
+func unprintable(text []byte) int {
+	return slices.IndexFunc(text, func(c byte) bool { return c >= 0x7f })
 }
 
 // link is what a line says of its place in the chain.

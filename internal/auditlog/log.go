@@ -228,7 +228,7 @@ func (l *Log) write(line []byte, then state) error {
 }
 
 func (l *Log) remember(s state) error {
-	_, err := l.head.WriteAt([]byte(s.String()), 0)
+	_, err := l.head.WriteAt(s.append(make([]byte, 0, stateBytes)), 0)
 	return err
 }
 

@@ -1,8 +1,10 @@
 package auditlog
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
-	"fmt"
 	"hash/crc32"
 	"io"
 	"os"
@@ -21,12 +23,30 @@ type state struct {
 	size int64
 }
 
-const stateFormat = "secrets-audit-head/v1 %020d %s %020d "
+const (
+	stateFormat = "secrets-audit-head/v1 "
+	stateDigits = 20 // of a number, with zeros in front: one state is as long as any other
+	stateBytes  = len(stateFormat) + stateDigits + 1 + 2*sha256.Size + 1 + stateDigits + 1 + 2*crc32.Size + 1
+)
 
 // String has a checksum, since the file is overwritten in place and a power failure can leave half of it.
-func (s state) String() string {
-	text := fmt.Sprintf(stateFormat, s.Seq, s.Hash, s.size)
-	return text + fmt.Sprintf("%08x\n", crc32.ChecksumIEEE([]byte(text)))
+func (s state) String() string { return string(s.append(make([]byte, 0, stateBytes))) }
+
+func (s state) append(b []byte) []byte {
+	b = append(appendPadded(append(b, stateFormat...), s.Seq), ' ')
+	b = append(hex.AppendEncode(b, s.Hash[:]), ' ')
+	b = append(appendPadded(b, uint64(max(0, s.size))), ' ') //nolint:gosec // G115: not negative
+	sum := binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(b))
+	return append(hex.AppendEncode(b, sum), '\n')
+}
+
+func appendPadded(b []byte, n uint64) []byte {
+	var digits [stateDigits]byte
+	for i := range digits {
+		digits[len(digits)-1-i] = '0' + byte(n%10)
+		n /= 10
+	}
+	return append(b, digits[:]...)
 }
 
 // parseState reports false for anything but what String gives.
@@ -50,7 +70,7 @@ func parseState(text string) (state, bool) {
 
 // readState gives the zero state, and false, where there is none that can be believed.
 func readState(f *os.File) (state, bool, error) {
-	var b [256]byte
+	var b [stateBytes]byte
 	n, err := f.ReadAt(b[:], 0)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return state{}, false, err

@@ -117,7 +117,7 @@ func TestChangesInOneTick(t *testing.T) {
 				t.Fatal(err)
 			}
 			target.stat.Mtime, target.stat.Ctime = now.Mtime, now.Ctime // one tick
-			if err := target.Unchanged(f); !errors.Is(err, ErrChanged) {
+			if err := target.Unchanged(&File{int(f.Fd())}); !errors.Is(err, ErrChanged) {
 				t.Errorf("error %v", err)
 			}
 		})
@@ -154,7 +154,7 @@ func TestRemovedAfterTheWalk(t *testing.T) {
 			if err := tt.change(dir); err != nil {
 				t.Fatal(err)
 			}
-			if err := statx(int(f.Fd()), &target.stat); err != nil { // as if that had been seen half done
+			if err := statx(f.fd, &target.stat); err != nil { // as if that had been seen half done
 				t.Fatal(err)
 			}
 			if err := target.Unchanged(f); !errors.Is(err, tt.want) {

@@ -118,8 +118,11 @@ type handle struct {
 // Close does nothing: no descriptor is held.
 func (h *handle) Close() error { return nil }
 
+// File is a file that is open for reading.
+type File = os.File
+
 // Open opens the file by its real path.
-func (h *handle) Open() (*os.File, error) {
+func (h *handle) Open() (*File, error) {
 	f, err := os.Open(h.path)
 	if err != nil {
 		return nil, err
@@ -132,7 +135,7 @@ func (h *handle) Open() (*os.File, error) {
 }
 
 // Unchanged compares what the system tells about f with what was described.
-func (h *handle) Unchanged(f *os.File) error {
+func (h *handle) Unchanged(f *File) error {
 	now, err := f.Stat()
 	if err != nil {
 		return err
