@@ -25,9 +25,9 @@ func loadRatios() []ratio {
 	return []ratio{
 		{name: "load_vs_readfile", limit: 4, measure: loadVersus(false, readFilePeer)},
 		{name: "load_vs_assembled", limit: 0.20, measure: loadVersus(false, assembledPeer)},
-		{name: "load_chained_vs_readfile", limit: 8, measure: loadVersus(true, readFilePeer)},
+		{name: "load_chained_vs_readfile", limit: 10, measure: loadVersus(true, readFilePeer)},
 		{name: "load_chained_vs_assembled", limit: 0.20, measure: loadVersus(true, assembledPeer)},
-		{name: "load_1k_chained_vs_readfile", limit: 8, measure: loadAll},
+		{name: "load_1k_chained_vs_readfile", limit: 16, measure: loadAll},
 	}
 }
 

@@ -75,8 +75,8 @@ func TestLoadAllCloses(t *testing.T) {
 	w := newWorld(t)
 	big, absent := w.file("big", strings.Repeat("x", 256<<10), 0o600), loader.File(w.dir+"/absent")
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	var before int64
-	for i := range 24 {
+	var before int
+	for i := range 40 {
 		var s *secret.Secret
 		if err := w.l.LoadAll(context.Background(), loader.Request{Secret: &s, Refs: []loader.Ref{big}},
 			loader.Request{Secret: new(*secret.Secret), Refs: []loader.Ref{absent}}); !errors.Is(err, loader.ErrNotFound) {
@@ -86,23 +86,19 @@ func TestLoadAllCloses(t *testing.T) {
 			before = mapped(t)
 		}
 	}
-	if grown := mapped(t) - before; grown > 2<<20 {
-		t.Errorf("%d KiB more are mapped", grown>>10)
+	if grown := mapped(t) - before; grown > 15 { // Go's own heap grows too, seldom
+		t.Errorf("%d more mappings", grown)
 	}
 }
 
-// mapped is how much address space this process has.
-func mapped(t *testing.T) int64 {
+// mapped is how many mappings this process has. Each secret of this size has one of its own, at least.
+func mapped(t *testing.T) int {
 	t.Helper()
-	b, err := os.ReadFile("/proc/self/statm")
+	b, err := os.ReadFile("/proc/self/maps")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var pages int64
-	if _, err := fmt.Sscan(string(b), &pages); err != nil {
-		t.Fatal(err)
-	}
-	return pages * int64(os.Getpagesize())
+	return strings.Count(string(b), "\n")
 }
 
 // TestIdentityIsRecorded: IDN-1001. What the process proves of itself is in every entry, with how.

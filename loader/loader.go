@@ -215,7 +215,7 @@ func (l *Loader) load(ctx context.Context, ref Ref, j job) error {
 	if err != nil {
 		return l.notLoaded(ctx, err)
 	}
-	l.log.InfoContext(ctx, "secret loaded", "ref", a.ref.String(), "service", l.config.Service, "action", string(j.action))
+	l.log.InfoContext(ctx, "secret loaded", "ref", a.ref, "service", l.config.Service, "action", j.action)
 	return nil
 }
 

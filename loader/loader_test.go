@@ -262,7 +262,7 @@ func TestLoadSecret(t *testing.T) { // EXP-SECURITY-8003
 				t.Error("verdict and outcome do not share an id")
 			}
 			w.leaksNothing(nil)
-			if !strings.Contains(w.log.String(), "secret loaded") { // EXP-CROSS-7002
+			if !strings.Contains(w.log.String(), "secret loaded") || !strings.Contains(w.log.String(), `ref="file \"/`) { // EXP-CROSS-7002
 				t.Error("a success is not logged")
 			}
 		})

@@ -2,6 +2,7 @@ package loader
 
 import (
 	"fmt"
+	"log/slog"
 	"path"
 	"strings"
 	"unicode/utf8"
@@ -48,6 +49,9 @@ func (r Ref) String() string {
 	}
 	return text
 }
+
+// LogValue is String, for handlers of [log/slog], made only when something is logged.
+func (r Ref) LogValue() slog.Value { return slog.StringValue(r.String()) }
 
 const maxName = 255
 
