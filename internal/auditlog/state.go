@@ -35,7 +35,7 @@ func (s state) String() string { return string(s.append(make([]byte, 0, stateByt
 func (s state) append(b []byte) []byte {
 	b = append(appendPadded(append(b, stateFormat...), s.Seq), ' ')
 	b = append(hex.AppendEncode(b, s.Hash[:]), ' ')
-	b = append(appendPadded(b, uint64(max(0, s.size))), ' ') //nolint:gosec // G115: not negative
+	b = append(appendPadded(b, uint64(max(0, s.size))), ' ')
 	sum := binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(b))
 	return append(hex.AppendEncode(b, sum), '\n')
 }
