@@ -19,7 +19,13 @@ func (p places) add(id, file string, line int) {
 
 // traced is what a tree says about requirements: where ids are defined and cited, which tests and other files of
 // evidence the specifications name, and which there are.
-type traced struct{ defined, cited, named, there places }
+type traced struct {
+	defined, cited, named, there places
+
+	by      map[string][]string // the tests that cite an id, as "folder: name"
+	current string              // the test that is being read, as in by
+	waiting []string            // ids that stand above the name of their test
+}
 
 const ids = `(?:SM-[A-Z]+|EXP-[A-Z]+|SEC-SECRET|POL|CHK|CI|OPS|IDN|AUD|SVC)-[0-9]+`
 
@@ -39,6 +45,12 @@ var (
 	// evidence is how a specification names a test, script or feature; function is how a test names itself.
 	evidence = regexp.MustCompile("`((?:Test|Fuzz)[A-Z0-9][A-Za-z0-9]*|[a-z0-9_]+\\.(?:txtar|feature))`")
 	function = regexp.MustCompile(`^func ((?:Test|Fuzz)[A-Z0-9][A-Za-z0-9]*)\(`)
+
+	// beginning is where a test begins, or a table or helper that tests share.
+	beginning = map[string]*regexp.Regexp{
+		".go": regexp.MustCompile(`^func (?:\([^)]*\) )?([A-Za-z0-9_]+)`), ".feature": regexp.MustCompile(`^\s*Scenario(?: Outline)?: (.*\S)`),
+		".rego": regexp.MustCompile(`^(test_[a-z0-9_]+)`),
+	}
 )
 
 // elsewhere are folders that hold nothing of the project's own.
@@ -46,7 +58,7 @@ var elsewhere = []string{".git", ".tools", "vendor", "node_modules"}
 
 // scan reads the specifications and the tests of a repository.
 func scan(tree fs.FS) (*traced, error) {
-	t := &traced{places{}, places{}, places{}, places{}}
+	t := &traced{defined: places{}, cited: places{}, named: places{}, there: places{}, by: map[string][]string{}}
 	err := fs.WalkDir(tree, ".", func(file string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -57,6 +69,7 @@ func scan(tree fs.FS) (*traced, error) {
 			return t.read(tree, file, t.define)
 		case entry.Type().IsRegular() && isTest(file):
 			t.there.add(path.Base(file), file, 1)
+			t.current, t.waiting = path.Dir(file)+": "+path.Base(file), nil
 			return t.read(tree, file, t.cite)
 		}
 		return nil
@@ -102,6 +115,11 @@ func (t *traced) cite(file string, n int, text string) {
 	if m := function.FindStringSubmatch(text); m != nil {
 		t.there.add(m[1], file, n)
 	}
+	if begins := beginning[path.Ext(file)]; begins != nil {
+		if m := begins.FindStringSubmatch(text); m != nil {
+			t.begin(path.Dir(file) + ": " + m[1])
+		}
+	}
 	switch {
 	case path.Ext(file) == ".feature" && !strings.HasPrefix(strings.TrimSpace(text), "@"):
 		return // only a tag belongs to a scenario
@@ -109,13 +127,32 @@ func (t *traced) cite(file string, n int, text string) {
 		return // it drives the scenarios and this test, and is evidence for nothing by itself
 	}
 	if m := name.FindStringSubmatch(text); m != nil {
-		t.cited.add(m[1]+"-"+m[2], file, n)
+		t.add(m[1]+"-"+m[2], file, n, text)
 	}
 	for _, m := range citation.FindAllStringSubmatch(text, -1) {
 		for _, id := range expand(m[1], m[2]) {
-			t.cited.add(id, file, n)
+			t.add(id, file, n, text)
 		}
 	}
+}
+
+// begin is the next test. What stood in the comment or the tags above it belongs to it.
+func (t *traced) begin(name string) {
+	t.current = name
+	for _, id := range t.waiting {
+		t.by[id] = append(t.by[id], name)
+	}
+	t.waiting = nil
+}
+
+func (t *traced) add(id, file string, n int, text string) {
+	t.cited.add(id, file, n)
+	above := map[string]string{".go": "//", ".rego": "#"}[path.Ext(file)]
+	if above != "" && strings.HasPrefix(text, above) || path.Ext(file) == ".feature" {
+		t.waiting = append(t.waiting, id)
+		return
+	}
+	t.by[id] = append(t.by[id], t.current)
 }
 
 // expand lists the ids of a range; without a last one it is the first alone. What is no range is given as it stands,
