@@ -50,7 +50,7 @@ lint: $(LINT)
 	cd bench && $(LINT) run -c ../.golangci.yml ./...
 
 trace: ## Print which tests stand behind which requirement, and write docs/audit.md
-	@$(GO) test -count=1 ./features/trace -run TestMatrix -args -write
+	@$(GO) test -count=1 ./features/trace -run TestMatrix -args -write && cat docs/audit.md
 	$(GO) test -count=1 ./features/trace
 
 tracing:
