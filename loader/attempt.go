@@ -269,7 +269,8 @@ func (a *attempt) refuse(stage Stage, codes []string) *Error {
 		codes, mode = []string{outside}, 0
 	}
 	kind := append(kindsOf(codes), ErrDenied)[0]
-	e := &Error{Stage: stage, Service: a.req.Subject.Service, Ref: a.asked, Err: kind, Reasons: codes, Mode: mode}
+	req := a.req // the error outlives the attempt
+	e := &Error{Stage: stage, Service: a.req.Subject.Service, Ref: a.asked, Err: kind, Reasons: codes, Mode: mode, request: &req}
 	if slices.Contains(codes, notProven) {
 		e.unproven = a.l.unproven()
 	}
