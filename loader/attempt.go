@@ -92,10 +92,10 @@ func (a *attempt) validate(context.Context) error {
 	return nil
 }
 
-// validPurpose checks that a derivation has a label, and nothing else has one.
+// validPurpose checks that a derivation has a purpose, and nothing else has one.
 func validPurpose(action policy.Action, purpose string) error {
 	if (action == policy.DeriveKey) != (purpose != "") || !utf8.ValidString(purpose) {
-		return fmt.Errorf("%w: a derivation needs a label in UTF-8, and nothing else has one", kdf.ErrDerivation)
+		return fmt.Errorf("%w: a key is derived for a purpose, in UTF-8, and nothing else has one", kdf.ErrDerivation)
 	}
 	return nil
 }

@@ -44,8 +44,11 @@ func Credential(name string) Ref { return Ref{source: policy.SourceCredential, v
 // here to migrate away from; every use logs a warning.
 func Env(name string) Ref { return Ref{source: policy.SourceEnv, value: name} }
 
-// String is the kind and the quoted path or name, and the variable that named the path.
+// String is the kind and the quoted path or name, and the variable that named the path; "nothing" for the zero Ref.
 func (r Ref) String() string {
+	if r == (Ref{}) {
+		return "nothing"
+	}
 	text := fmt.Sprintf("%s %q", r.source, r.value)
 	if r.variable != "" {
 		text += fmt.Sprintf(" (from %q)", r.variable)

@@ -72,3 +72,19 @@ func TestRefusalTellsNothingOutside(t *testing.T) {
 		t.Errorf("error %v\nwant %s", err, want)
 	}
 }
+
+// TestMistakesOfTheCaller: SVC-1006: what a program gave wrongly is told by the names that it used.
+func TestMistakesOfTheCaller(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	_, none := w.l.LoadSecret(ctx)
+	_, noPurpose := w.l.DeriveKey(ctx, "", w.file("token", fake, 0o600))
+	for want, err := range map[string]error{
+		"load nothing: path validation failed: no reference: use File, Credential or Env to make one": none,
+		"a key is derived for a purpose, in UTF-8, and nothing else has one":                          noPurpose,
+	} {
+		if err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("error %v\nwant %s", err, want)
+		}
+	}
+}
