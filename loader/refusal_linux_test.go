@@ -73,7 +73,7 @@ func TestRefusalTellsNothingOutside(t *testing.T) {
 	}
 }
 
-// TestMistakesOfTheCaller: SVC-1006: what a program gave wrongly is told by the names that it used.
+// TestMistakesOfTheCaller: SVC-1007: what a program gave wrongly is told by the names that it used.
 func TestMistakesOfTheCaller(t *testing.T) {
 	w := newWorld(t)
 	ctx := context.Background()
