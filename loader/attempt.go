@@ -92,10 +92,10 @@ func (a *attempt) validate(context.Context) error {
 	return nil
 }
 
-// validPurpose checks that a derivation has a label, and nothing else has one.
+// validPurpose checks that a derivation has a purpose, and nothing else has one.
 func validPurpose(action policy.Action, purpose string) error {
 	if (action == policy.DeriveKey) != (purpose != "") || !utf8.ValidString(purpose) {
-		return fmt.Errorf("%w: a derivation needs a label in UTF-8, and nothing else has one", kdf.ErrDerivation)
+		return fmt.Errorf("%w: a key is derived for a purpose, in UTF-8, and nothing else has one", kdf.ErrDerivation)
 	}
 	return nil
 }
@@ -269,7 +269,8 @@ func (a *attempt) refuse(stage Stage, codes []string) *Error {
 		codes, mode = []string{outside}, 0
 	}
 	kind := append(kindsOf(codes), ErrDenied)[0]
-	e := &Error{Stage: stage, Service: a.req.Subject.Service, Ref: a.asked, Err: kind, Reasons: codes, Mode: mode}
+	req := a.req // the error outlives the attempt
+	e := &Error{Stage: stage, Service: a.req.Subject.Service, Ref: a.asked, Err: kind, Reasons: codes, Mode: mode, request: &req}
 	if slices.Contains(codes, notProven) {
 		e.unproven = a.l.unproven()
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/llorch/secrets-management/policy"
 )
 
 // Verdicts that a caller may branch on, with errors.Is. Whatever the policy refused matches ErrDenied, besides the more
@@ -44,7 +46,8 @@ type Error struct {
 	Reasons []string // the policy's reason codes; documented in .specs/30_policy.md
 	Mode    uint32   // permission bits of the file, where they are what is wrong
 
-	unproven string // what the process cannot prove of itself, where that is what is wrong
+	request  *policy.Request // what was refused
+	unproven string          // what the process cannot prove of itself, where that is what is wrong
 }
 
 func (e *Error) Error() string {
@@ -80,17 +83,67 @@ func (e *Error) refused() bool { return len(e.Reasons) > 0 }
 // explain gives the text of a reason code. The policy's own words go to the audit log and to secretcheck only.
 func (e *Error) explain(code string) string {
 	text, ok := reasonTexts[code]
+	fact := e.fact(code)
 	switch {
 	case code == noGrant:
-		text = fmt.Sprintf("service %q has no grant for it; ask the security team for one, or correct the name of the service", e.Service)
-	case code == notProven && e.unproven != "":
-		text = fmt.Sprintf("%s (%s)", text, e.unproven)
+		return fmt.Sprintf("service %q has no grant for it%s; ask the security team for one, or correct service, reference or action [%s]",
+			e.Service, fact, code)
 	case code == "mode_too_open":
 		text = fmt.Sprintf("mode %04o, expected 0600", e.Mode)
 	case !ok:
 		return code
 	}
-	return text + " [" + code + "]"
+	return text + fact + " [" + code + "]"
+}
+
+// fact gives what decided, in brackets: SVC-1007.
+func (e *Error) fact(code string) string {
+	var fact string
+	switch r := e.request; {
+	case r == nil:
+	case code == noGrant:
+		fact = "action " + string(r.Action)
+		if r.Resource.Purpose != "" {
+			fact += fmt.Sprintf(", purpose %q", r.Resource.Purpose)
+		}
+	case code == notProven:
+		fact = e.unproven
+	case code == "foreign_owner":
+		fact = fmt.Sprintf("owner uid %d, service uid %d", r.Resource.File.UID, r.Subject.UID)
+	case code == "readable_by_others":
+		fact = strangers(r.Resource.File.Readers, r.Subject.UID)
+	case code == "writable_by_others":
+		fact = strangers(r.Resource.File.Writers, r.Subject.UID)
+	case code == "too_large":
+		fact = fmt.Sprintf("%d bytes", r.Resource.File.Size)
+	}
+	if fact == "" {
+		return ""
+	}
+	return " (" + fact + ")"
+}
+
+// maxStrangers keeps an error short: an ACL can name thousands.
+const maxStrangers = 5
+
+// strangers lists who has an access besides root and the service.
+func strangers(p policy.Principals, self int64) string {
+	var who []string
+	for _, uid := range p.UIDs {
+		if uid != 0 && uid != self {
+			who = append(who, fmt.Sprintf("uid %d", uid))
+		}
+	}
+	for _, gid := range p.GIDs {
+		who = append(who, fmt.Sprintf("gid %d", gid))
+	}
+	if p.Everyone {
+		who = append([]string{"everyone"}, who...)
+	}
+	if len(who) > maxStrangers {
+		who = append(who[:maxStrangers], "…")
+	}
+	return strings.Join(who, ", ")
 }
 
 // reasonTexts explains the reason codes of the default rules to whoever runs the service.

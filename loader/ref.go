@@ -22,11 +22,14 @@ type Ref struct {
 func File(path string) Ref { return Ref{source: policy.SourceFile, value: path} }
 
 // FileFromEnv refers to the file whose path the environment variable holds, such as LLORCH_API_TOKEN_FILE, or to fallback
-// where the variable is not set or empty. The variable is read now; a program that has more rights than its caller
+// where the variable is not set or empty; with neither, the load fails. The variable is read now; a program that has more rights than its caller
 // (AT_SECURE, getauxval(3)) ignores it. It is a path like any other: only what is granted is loaded from it.
 func FileFromEnv(variable, fallback string) Ref {
 	if path, _ := lookupEnv(variable); path != "" {
 		return Ref{policy.SourceFile, path, variable}
+	}
+	if fallback == "" {
+		return Ref{policy.SourceFile, "", variable}
 	}
 	return File(fallback)
 }
@@ -41,8 +44,11 @@ func Credential(name string) Ref { return Ref{source: policy.SourceCredential, v
 // here to migrate away from; every use logs a warning.
 func Env(name string) Ref { return Ref{source: policy.SourceEnv, value: name} }
 
-// String is the kind and the quoted path or name, and the variable that named the path.
+// String is the kind and the quoted path or name, and the variable that named the path; "nothing" for the zero Ref.
 func (r Ref) String() string {
+	if r == (Ref{}) {
+		return "nothing"
+	}
 	text := fmt.Sprintf("%s %q", r.source, r.value)
 	if r.variable != "" {
 		text += fmt.Sprintf(" (from %q)", r.variable)
@@ -61,6 +67,8 @@ func (r Ref) validate() (Ref, error) {
 	switch {
 	case r == Ref{}:
 		return r, fmt.Errorf("%w: no reference: use File, Credential or Env to make one", ErrPath)
+	case v == "" && r.variable != "":
+		return r, fmt.Errorf("%w: the variable gives no path, and there is no fallback", ErrPath)
 	case v == "":
 		return r, fmt.Errorf("%w: empty", ErrPath)
 	case strings.ContainsRune(v, 0):

@@ -53,6 +53,13 @@ func TestFileFromEnv(t *testing.T) {
 		t.Setenv(variable, "")
 		load(t, fake)
 	})
+	t.Run("SVC-1001 unset and nothing else is named", func(t *testing.T) {
+		_, err := w.l.LoadSecret(ctx, loader.FileFromEnv(variable, ""))
+		want := `load file "" (from "LLORCH_TEST_TOKEN_FILE"): path validation failed: the variable gives no path, and there is no fallback`
+		if !errors.Is(err, loader.ErrPath) || err.Error() != want {
+			t.Errorf("error %v\nwant %s", err, want)
+		}
+	})
 	t.Run("SVC-1001 set", func(t *testing.T) {
 		t.Setenv(variable, there)
 		load(t, "fake-token-from-elsewhere")

@@ -3,6 +3,7 @@ package policy
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -17,7 +18,11 @@ import (
 func (e *Engine) Activate(ctx context.Context, b *Bundle) error {
 	err := e.activate(ctx, b)
 	if a := e.active.Load(); err != nil && a != nil {
-		return fmt.Errorf("not activated, revision %.100q stays in force: %w", a.info.Revision, err)
+		revision := fmt.Sprintf("%.100q", a.info.Revision)
+		if signed := a.info.Signed; signed != (Statement{}) {
+			revision = strconv.FormatUint(signed.Revision, 10)
+		}
+		return fmt.Errorf("not activated, revision %s stays in force: %w", revision, err)
 	}
 	return err
 }

@@ -232,7 +232,7 @@ func TestABadBundleChangesNothing(t *testing.T) {
 			if !errors.Is(err, c.want) {
 				t.Fatalf("error %v, want %v", err, c.want)
 			}
-			if !strings.Contains(err.Error(), "stays in force") {
+			if !strings.HasPrefix(err.Error(), "not activated, revision 5 stays in force: ") { // as it was signed
 				t.Errorf("%v does not say what is in force", err)
 			}
 			d, err := e.Decide(t.Context(), goodRequest())

@@ -55,7 +55,12 @@ type Require struct {
 }
 
 // ParseGrants decodes grants data and refuses what no author can have meant: unknown fields, wrong types, repeated
-// members and ids, and grants that can never match. Its errors name service, grant and field.
+// members and ids, and grants that can never match. Its errors name service, grant and field. The members are the fields
+// of [Grant] in snake_case:
+//
+//	{"secrets": {"services": {"queen-rbee": [
+//	  {"id": "queen-token", "actions": ["load_secret"], "source": "file",
+//	   "paths": ["/etc/llorch/secrets/api-token"], "min_length": 16}]}}}
 func ParseGrants(data []byte) (*Grants, error) {
 	g, err := parseGrants(data)
 	if err != nil {

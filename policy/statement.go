@@ -12,7 +12,9 @@ import (
 var ErrStatement = errors.New("the signed comment is not secrets-policy/v1 name=… revision=… not_after=…")
 
 // Statement is what the signer of a bundle says about it: the trusted comment of the signature. The zero Statement is
-// that of a bundle which nobody signed.
+// that of a bundle which nobody signed. In full:
+//
+//	secrets-policy/v1 name=llorch revision=7 not_after=2030-01-31T00:00:00Z
 type Statement struct {
 	Name     string    // which policy this is: 1 to 64 of a-z, 0-9, dot, underscore, hyphen
 	Revision uint64    // the higher replaces the lower

@@ -25,7 +25,14 @@ func newPolicyBuild() *cobra.Command {
 		Example: `  secretcheck policy build policy/ -o policy.tar.gz`,
 		Long: `Compile the rules and the grants of a folder into a bundle that services load,
 and open it once as they will. The same folder gives the same bytes on every
-machine.`,
+machine.
+
+data.json holds the grants; *.rego, which may be left out, what is refused besides;
+smoke.json, likewise, requests and the verdicts that they must get. A service that
+verifies its policy takes the bundle only when it is signed:
+
+  minisign -S -m policy.tar.gz -t \
+    'secrets-policy/v1 name=llorch revision=7 not_after=2030-01-31T00:00:00Z'`,
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runPolicyBuild(cmd, args, out)

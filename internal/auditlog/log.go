@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -36,8 +37,11 @@ type Log struct {
 // but a regular file with one name, and a file that others own, can read or write are refused. sync makes every entry
 // reach the disk before Append returns.
 func Open(path string, sync bool) (*Log, error) {
+	path, err := filepath.Abs(path) // the process may change its directory
+	if err != nil {
+		return nil, err
+	}
 	l := &Log{path: path, sync: sync}
-	var err error
 	if l.file, err = openOwn(path, os.O_APPEND); err != nil {
 		return nil, err
 	}
@@ -262,7 +266,10 @@ func (o *own) reopen() error {
 
 func openOwn(path string, extra int) (*own, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|openNoFollow|extra, 0o600) //nolint:gosec // G304: the caller names its own log
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%w; create its folder, for the service to write to", err)
+	case err != nil:
 		return nil, err
 	}
 	fi, err := f.Stat()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -478,4 +479,27 @@ func TestHeadFileIsReplaced(t *testing.T) {
 	}
 	wg.Wait()
 	intact(t, 151, path)
+}
+
+// TestRelativePath: AUD-1003. The log stays where it was opened when the process changes its directory.
+func TestRelativePath(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	l := open(t, "audit.jsonl")
+	add(t, l, "1")
+	elsewhere := t.TempDir()
+	t.Chdir(elsewhere)
+	add(t, l, "2")
+	intact(t, 2, filepath.Join(dir, "audit.jsonl"))
+	if entries, err := os.ReadDir(elsewhere); err != nil || len(entries) != 0 {
+		t.Errorf("left %v, %v", entries, err)
+	}
+}
+
+// TestNoFolder: AUD-1002. Nobody makes the folder of a log but who knows whose it must be.
+func TestNoFolder(t *testing.T) {
+	_, err := Open(filepath.Join(t.TempDir(), "none", "audit.jsonl"), false)
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "create its folder, for the service to write to") {
+		t.Errorf("error %v", err)
+	}
 }

@@ -54,7 +54,7 @@ func malformedReason(at *ast.Location, reason ast.Object) ast.Errors {
 		}
 	})
 	if len(errs) == 0 && len(missing) > 0 && reason.IsGround() {
-		errs = append(errs, ast.NewError(ast.CompileErr, at, "a reason needs the member %q", missing[0]))
+		errs = append(errs, ast.NewError(ast.CompileErr, at, "a reason needs also %s", strings.Join(missing, ", ")))
 	}
 	return errs
 }

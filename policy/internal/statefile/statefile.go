@@ -96,7 +96,7 @@ func read(path string) (State, error) {
 	return parse(content)
 }
 
-var errMissing = fmt.Errorf("%w; the first activation on a host creates it when it is told to", fs.ErrNotExist)
+var errMissing = fmt.Errorf("%w; Verifier.CreateState lets the first activation on a host create it", fs.ErrNotExist)
 
 // checkPath refuses a place that is not explicit, or where others could replace the file.
 func checkPath(path string) error {

@@ -52,6 +52,8 @@ func TestARevisionNeverFalls(t *testing.T) {
 	t.Run("POL-5006 a missing file is not made up", func(t *testing.T) {
 		if err := Raise(t.Context(), path, one(1), false); !errors.Is(err, ErrState) || !errors.Is(err, fs.ErrNotExist) {
 			t.Error(err)
+		} else if !strings.Contains(err.Error(), "CreateState") {
+			t.Errorf("%v does not say how a first state is made", err)
 		}
 		if entries, err := os.ReadDir(filepath.Dir(path)); err != nil || len(entries) != 0 {
 			t.Errorf("left %v, %v", entries, err)

@@ -84,7 +84,7 @@ func auditPretty(v *auditlog.Verifier) []byte {
 		b.WriteByte('\n')
 	}
 	if !v.Intact() {
-		fmt.Fprintf(&b, "not what was written: %d findings, %d entries\n", len(v.Findings)+v.Omitted, v.Entries)
+		fmt.Fprintf(&b, "not what was written: %s, %d entries\n", count(len(v.Findings)+v.Omitted, "finding"), v.Entries)
 		return b.Bytes()
 	}
 	fmt.Fprintf(&b, "whole: %d entries, %d to %d, each as it was written\nhead: %s\n", v.Entries, v.First, v.Head.Seq, v.Head)
