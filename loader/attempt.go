@@ -79,7 +79,7 @@ func (a *attempt) validate(context.Context) error {
 		err = validPurpose(a.req.Action, a.req.Resource.Purpose)
 	}
 	if err != nil {
-		a.req.Resource.Name = text(a.asked.value) // for the record only
+		a.req.Resource.Name = text(a.asked.shown()) // for the record only
 		a.req.Resource.Purpose = text(a.req.Resource.Purpose)
 		return a.fail(StageReference, err)
 	}

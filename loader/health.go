@@ -17,6 +17,9 @@ import (
 // A sink is asked if it has a method Check(context.Context) error; [AuditFile] and the sinks of this package that can tell
 // have one.
 func (l *Loader) Health(ctx context.Context) error {
+	if err := l.made(); err != nil {
+		return err
+	}
 	var errs []error
 	if err := l.policyAnswers(ctx); err != nil {
 		errs = append(errs, fmt.Errorf("%w: %w", ErrPolicyUnavailable, err))

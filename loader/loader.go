@@ -78,6 +78,16 @@ func New(c Config) (*Loader, error) {
 	return l, nil
 }
 
+// errNotMade is the error of a Loader that New did not make.
+var errNotMade = fmt.Errorf("%w: the Loader was not made by New", ErrPolicyUnavailable)
+
+func (l *Loader) made() error {
+	if l.config.Policy == nil {
+		return errNotMade
+	}
+	return nil
+}
+
 func validService(s string) bool {
 	for i := range len(s) {
 		if s[i] < 0x20 || s[i] > 0x7e {
@@ -151,6 +161,9 @@ func orClose[T any, P interface {
 // Preflight takes every step of a load but the reading: the error is what the load would fail with before it, nil when
 // the policy allows it. The Decision carries the policy's own words, for tools. It is recorded as a preflight.
 func (l *Loader) Preflight(ctx context.Context, action policy.Action, purpose string, ref Ref) (policy.Decision, error) {
+	if err := l.made(); err != nil {
+		return policy.Decision{}, err
+	}
 	a := l.attempt(action, purpose, ref)
 	defer a.close()
 	if err := a.decide(ctx); err != nil {
@@ -169,6 +182,9 @@ type job struct {
 
 // first loads from the first reference that is not absent.
 func (l *Loader) first(ctx context.Context, refs []Ref, j job) error {
+	if err := l.made(); err != nil {
+		return err
+	}
 	if len(refs) == 0 {
 		refs = []Ref{{}} // refused, and recorded, as what it is
 	}

@@ -44,12 +44,13 @@ func Credential(name string) Ref { return Ref{source: policy.SourceCredential, v
 // here to migrate away from; every use logs a warning.
 func Env(name string) Ref { return Ref{source: policy.SourceEnv, value: name} }
 
-// String is the kind and the quoted path or name, and the variable that named the path; "nothing" for the zero Ref.
+// String is the kind and the quoted path or name, and the variable that named the path; "nothing" for the zero Ref. What a
+// variable holds that is no absolute path is left out: somebody may have put the secret there.
 func (r Ref) String() string {
 	if r == (Ref{}) {
 		return "nothing"
 	}
-	text := fmt.Sprintf("%s %q", r.source, r.value)
+	text := fmt.Sprintf("%s %q", r.source, r.shown())
 	if r.variable != "" {
 		text += fmt.Sprintf(" (from %q)", r.variable)
 	}
@@ -58,6 +59,14 @@ func (r Ref) String() string {
 
 // LogValue is String, for handlers of [log/slog], made only when something is logged.
 func (r Ref) LogValue() slog.Value { return slog.StringValue(r.String()) }
+
+// shown is the path or name as people may see it.
+func (r Ref) shown() string {
+	if r.variable != "" && !path.IsAbs(r.value) {
+		return "…"
+	}
+	return r.value
+}
 
 const maxName = 255
 

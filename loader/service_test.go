@@ -1,9 +1,11 @@
 package loader_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -82,6 +84,19 @@ func TestFileFromEnv(t *testing.T) {
 			}
 		})
 	}
+	t.Run("SVC-1001 a secret instead of a path", func(t *testing.T) {
+		t.Setenv(variable, fake)
+		var logged bytes.Buffer
+		l, err := loader.New(loader.Config{Service: service, Policy: w.engine, Audit: loader.NewAuditWriter(&logged), Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+		must(w, err)
+		_, err = l.LoadSecret(ctx, loader.FileFromEnv(variable, here))
+		if !errors.Is(err, loader.ErrPath) || !strings.Contains(err.Error(), variable) {
+			t.Errorf("error %v", err)
+		}
+		if said := err.Error() + logged.String(); strings.Contains(said, fake) || !strings.Contains(said, "not an absolute path") {
+			t.Errorf("it says %s", said)
+		}
+	})
 	t.Run("SVC-1001 the environment of the call", func(t *testing.T) {
 		t.Setenv(variable, there)
 		ref := loader.FileFromEnv(variable, here)
@@ -384,3 +399,24 @@ type checkedSink struct {
 }
 
 func (c checkedSink) Check(context.Context) error { return c.err }
+
+// TestZeroValues: POL-1001. What nobody made loads and records nothing.
+func TestZeroValues(t *testing.T) {
+	ctx := context.Background()
+	var l loader.Loader
+	var s *secret.Secret
+	_, err := l.LoadSecret(ctx, loader.File("/etc/hostname"))
+	_, err2 := l.Preflight(ctx, policy.LoadSecret, "", loader.File("/etc/hostname"))
+	err3 := l.LoadAll(ctx, loader.Request{Secret: &s, Refs: []loader.Ref{loader.File("/etc/hostname")}})
+	for _, err := range []error{err, err2, err3, l.Health(ctx)} {
+		if !errors.Is(err, loader.ErrPolicyUnavailable) {
+			t.Errorf("error %v", err)
+		}
+	}
+	var a loader.AuditFile
+	for _, err := range []error{a.Record(ctx, &loader.Entry{}), a.Check(ctx), a.Close()} {
+		if err == nil {
+			t.Error("an audit file that nobody opened takes entries")
+		}
+	}
+}

@@ -37,8 +37,8 @@ type Verifier struct {
 	MinRevision uint64
 
 	// StateFile is the absolute path of the file that remembers the highest revision that was in force. Its directory
-	// belongs to the service or root, and is not within that of the bundle: whoever can replace the bundle must not be
-	// able to replace the state. Several processes may share it.
+	// and all above it belong to the service or root and can be written by nobody else, unless they are sticky, and it is
+	// not within that of the bundle: whoever can replace the bundle must not be able to replace the state. Several processes may share it.
 	StateFile string
 
 	// CreateState makes the first activation create a missing state file. Leave it false where a missing file means that

@@ -31,6 +31,7 @@ type Log struct {
 	mu   sync.Mutex
 	file *own // nil when closed
 	head *own
+	seen Head // the last that this Log knows of
 }
 
 // Open opens the log at a path, which it creates with mode 0600 if need be, and the head file beside it. Links, anything
@@ -59,6 +60,9 @@ func Open(path string, sync bool) (*Log, error) {
 
 // Close closes the files. No entry can be appended any more.
 func (l *Log) Close() error {
+	if l == nil {
+		return ErrClosed
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.file == nil {
@@ -104,6 +108,9 @@ func (l *Log) Check(ctx context.Context) error {
 // locked runs do while no other writer can, with the size of the log, its head, and how many bytes lie behind the last
 // entry.
 func (l *Log) locked(ctx context.Context, do func(size int64, after Head, torn int64) error) error {
+	if l == nil {
+		return ErrClosed
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.file == nil {
@@ -117,6 +124,9 @@ func (l *Log) locked(ctx context.Context, do func(size int64, after Head, torn i
 		var after Head
 		var torn int64
 		if after, torn, err = l.resume(size); err == nil {
+			if after.Seq < l.seen.Seq { // both files are gone, or are what they were before: the gap has to show
+				after = l.seen
+			}
 			err = do(size, after, torn)
 		}
 	}
@@ -232,6 +242,7 @@ func (l *Log) write(line []byte, then state) error {
 }
 
 func (l *Log) remember(s state) error {
+	l.seen = s.Head
 	_, err := l.head.WriteAt(s.append(make([]byte, 0, stateBytes)), 0)
 	return err
 }

@@ -262,9 +262,15 @@ func TestWhatIsGoneShows(t *testing.T) {
 		"the end cut off": func(p string, b []byte) error {
 			return os.Truncate(p, int64(bytes.LastIndexByte(b[:len(b)-1], '\n'))+1)
 		},
-		"the end cut off in a line":   func(p string, b []byte) error { return os.Truncate(p, int64(len(b)-20)) },
-		"emptied":                     func(p string, _ []byte) error { return os.Truncate(p, 0) },
-		"removed":                     func(p string, _ []byte) error { return os.Remove(p) },
+		"the end cut off in a line":  func(p string, b []byte) error { return os.Truncate(p, int64(len(b)-20)) },
+		"emptied":                    func(p string, _ []byte) error { return os.Truncate(p, 0) },
+		"removed":                    func(p string, _ []byte) error { return os.Remove(p) },
+		"removed with its head file": func(p string, _ []byte) error { return errors.Join(os.Remove(p), os.Remove(p+HeadSuffix)) },
+		"put back to what it was": func(p string, b []byte) error {
+			first := b[:bytes.IndexByte(b, '\n')+1]
+			l, _ := parse(first[:len(first)-1])
+			return errors.Join(os.WriteFile(p, first, 0o600), os.WriteFile(p+HeadSuffix, []byte(state{l.Head, int64(len(first))}.String()), 0o600))
+		},
 		"one taken out in the middle": func(p string, b []byte) error { return os.WriteFile(p, b[bytes.IndexByte(b, '\n')+1:], 0o600) },
 	} {
 		t.Run("AUD-1003 "+name, func(t *testing.T) {

@@ -31,7 +31,7 @@ func sprintf(args []value.Value) (value.Value, error) {
 	for i, v := range values {
 		var size int
 		printed[i], size = printable(v)
-		total, longest = total+size, max(longest, size)
+		total, longest = total+size+unusedBytes, max(longest, size)
 	}
 	if total+expansion(format, values, longest) > maxPrinted {
 		return nil, errPrintsTooMuch
@@ -74,6 +74,10 @@ const (
 	verbBytes = 400
 	perByte   = 6
 )
+
+// unusedBytes is what a value that no verb takes can add to its own text: its type, and what a float is longer than the
+// shortest way to write it ("float64=1e+09, ").
+const unusedBytes = 32
 
 // expansion is the most that the verbs of a format can add to it.
 func expansion(format string, values value.Array, longest int) int {

@@ -160,6 +160,7 @@ func refusals() map[string]refusal {
 	deep := cat(slices.Repeat([]byte{opBlock, typeNone}, maxNesting+1), slices.Repeat([]byte{opEnd}, maxNesting+1))
 	loops := slices.Repeat([]byte{opLoop, typeNone, opEnd}, maxLoops+1)
 	branches := slices.Repeat(cat(i32const(0), []byte{opBrIf, 0}), 14_200)
+	multiplexer := cat([]byte{opBlock, typeNone}, i32const(0), []byte{opBrTable}, appendU32(nil, 20_000), make([]byte, 20_001), []byte{opEnd})
 	everywhere := slices.Repeat([]asmFunc{{typ: typeVoid, locals: maxLocals}}, maxAllLocals/maxLocals+1)
 	println := importing("opa_println", typeSink, nil)
 	printlnInTable := println
@@ -194,6 +195,9 @@ func refusals() map[string]refusal {
 		"values that meet":               {extra(asmFunc{typ: typeVoid, locals: 1000, body: mergeBomb(1000, 150)}), "too many locals in too many blocks", slowToCompile},
 		"loops side by side":             {extra(asmFunc{typ: typeVoid, body: loops}), "loops", slowToCompile},
 		"branches side by side":          {extra(asmFunc{typ: typeVoid, body: branches}), "too many branches", one},
+		"a multiplexer of many branches": {extra(asmFunc{typ: typeVoid, body: multiplexer}), "too many branches", slowToCompile},
+		"operands that wait":             {extra(asmFunc{typ: typeOne, body: operandBomb(10_000, 600)}), "too many values over", slowToCompile},
+		"locals set long before":         {extra(asmFunc{typ: typeOne, locals: 1000, body: searchBomb(1000, 950)}), "too many values over", slowToCompile},
 		"giant function":                 {extra(asmFunc{typ: typeVoid, body: slices.Repeat([]byte{0x01}, maxBody)}), "bytes, at most", one},
 		"2 million data segments":        {sections(secData, appendU32(nil, 2<<20)), "data segments", allocates(64 * mib)},
 		"2 million element segments":     {sections(secElement, appendU32(nil, 2<<20)), "element segments", allocates(64 * mib)},
@@ -289,6 +293,23 @@ func mergeBomb(locals, loops int) []byte {
 		b = appendU32(cat(appendU32(append(b, 0x20), uint32(i)), i32const(1), []byte{opI32Add, 0x21}), uint32(i))
 	}
 	return append(b, slices.Repeat([]byte{opEnd}, loops)...)
+}
+
+// operandBomb keeps many values on the stack over many branches.
+func operandBomb(values, branches int) []byte {
+	return cat(slices.Repeat([]byte{0x20, 0, 0x28, 2, 0}, values),
+		slices.Repeat([]byte{opBlock, typeNone, 0x20, 0, opBrIf, 0, opEnd}, branches),
+		slices.Repeat([]byte{opI32Add}, values-1))
+}
+
+// searchBomb sets locals, and reads them again where many branches meet.
+func searchBomb(locals, branches int) []byte {
+	var sets, gets []byte
+	for i := range locals {
+		sets = appendU32(append(sets, 0x20, 0, 0x28, 2, 0, opLocalSet), uint32(i+1))
+		gets = append(appendU32(append(gets, 0x20), uint32(i+1)), opDrop)
+	}
+	return cat(sets, []byte{opBlock, typeNone}, slices.Repeat([]byte{0x20, 0, opBrIf, 0}, branches), []byte{opEnd}, gets, i32const(0))
 }
 
 // TestCustomSectionsAreNotRead: the names in one of 20 bytes would have wazero allocate 100 GB, which ends the process. The

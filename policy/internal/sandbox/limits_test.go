@@ -259,14 +259,23 @@ func TestDeclaredBounds(t *testing.T) {
 		"locals": {func(n int) asmGuest {
 			return asmGuest{extra: []asmFunc{{typ: typeVoid, locals: n, body: []byte{0x01}}}}
 		}, maxLocals},
-		"nesting":              {nested, maxNesting},
-		"loops":                {body([]byte{opLoop, typeNone, opEnd}, 0), maxLoops},
-		"data segments":        {segments, maxSegments},
-		"bytes of a body":      {func(n int) asmGuest { return body([]byte{0x01}, 1)(n - 4) }, maxBody}, // a group of locals and the end
-		"locals and blocks":    {func(n int) asmGuest { return body([]byte{opBlock, typeNone, opEnd}, 1000)(n / 1000) }, maxMerges},
+		"nesting":           {nested, maxNesting},
+		"loops":             {body([]byte{opLoop, typeNone, opEnd}, 0), maxLoops},
+		"data segments":     {segments, maxSegments},
+		"bytes of a body":   {func(n int) asmGuest { return body([]byte{0x01}, 1)(n - 4) }, maxBody}, // a group of locals and the end
+		"locals and blocks": {func(n int) asmGuest { return body([]byte{opBlock, typeNone, opEnd}, 1000)(n / 1000) }, maxMerges},
+		"places of a br_table": {func(n int) asmGuest {
+			return asmGuest{extra: []asmFunc{{typ: typeVoid, body: cat(i32const(0), []byte{opBrTable}, appendU32(nil, uint32(n-1)), make([]byte, n))}}}
+		}, 14_140},
+		"values kept alive": {func(n int) asmGuest {
+			return asmGuest{extra: []asmFunc{{typ: typeOne, body: operandBomb(999, n)}}}
+		}, 2_496},
+		"searches for locals": {func(n int) asmGuest {
+			return asmGuest{extra: []asmFunc{{typ: typeVoid, locals: 100, body: body(cat(i32const(0), []byte{opBrIf, 0}), 0)(n).extra[0].body}}}
+		}, 2_827},
 		"branches in function": {func(n int) asmGuest { return body(cat(i32const(0), []byte{opBrIf, 0}), 0)(n) }, 14_140}, // squared just below 200 million
 	}
-	steps := map[string]int{"locals and blocks": 1000, "branches in function": 2} // to the next number that says anything
+	steps := map[string]int{"locals and blocks": 1000, "branches in function": 2, "places of a br_table": 2, "values kept alive": 2, "searches for locals": 2} // to the next number that says anything
 	for name, tt := range tests {
 		t.Run("POL-4007/"+name, func(t *testing.T) {
 			step := max(1, steps[name])
@@ -284,5 +293,42 @@ func TestDeclaredBounds(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestOperands: POL-4002. How many values lie on the stack at most is known for every instruction, and dead code does not
+// hide any.
+func TestOperands(t *testing.T) {
+	two := []byte{opI64Const, 0, opI64Const, 0}
+	for name, tt := range map[string]struct {
+		body []byte
+		want int64
+	}{
+		"constants":      {cat(two, two), 4},
+		"an addition":    {cat(two, []byte{0x7c}, two), 3},
+		"a comparison":   {cat(two, []byte{opI64LtS}, two), 3},
+		"one of one":     {cat(two, []byte{0x50, 0x8b, 0x99, 0xa7, 0x67, 0x79}, two), 4},
+		"loads":          {cat(two, []byte{0x28, 2, 0}, two), 4},
+		"stores":         {cat(two, []byte{0x36, 2, 0}, two), 2},
+		"locals":         {cat([]byte{0x20, 0, 0x22, 0, 0x21, 0}, two), 2},
+		"a select":       {cat(two, []byte{0x41, 0, opSelect}, two), 3},
+		"a drop":         {cat(two, []byte{opDrop}, two), 3},
+		"a branch":       {cat(two, []byte{opBrIf, 0}, two), 3},
+		"a call":         {cat(two, call([]byte{1}), two), 3},
+		"indirect":       {cat(two, []byte{opCallIndirect, typeOne, 0}, two), 3},
+		"memory":         {cat([]byte{opMemorySize, 0, opMemoryGrow, 0}, two), 3},
+		"a block":        {cat(two, []byte{opBlock, typeI64}, two, []byte{opDrop, opEnd}, two), 5},
+		"two branches":   {cat(two, []byte{opIf, typeNone}, two, []byte{opElse}, two, []byte{opEnd}, two), 3},
+		"dead code":      {cat(two, []byte{opBlock, typeNone, opUnreachable, opDrop, opDrop, opDrop, opEnd}, two), 4},
+		"more than none": {cat([]byte{opDrop, opDrop}, two), 2},
+	} {
+		r, err := read((&asmGuest{}).build(), Limits{StackBytes: mib, DataBytes: mib})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := funcMeter{r: r, c: &cursor{b: cat([]byte{0}, tt.body, []byte{opEnd})}}
+		if err := f.rewrite(); err != nil || f.values.tallest != tt.want {
+			t.Errorf("%s: %d values, error %v, want %d", name, f.values.tallest, err, tt.want)
+		}
 	}
 }

@@ -52,6 +52,8 @@ const (
 	opReturn       = 0x0f
 	opCall         = 0x10
 	opCallIndirect = 0x11
+	opDrop         = 0x1a
+	opSelect       = 0x1b
 	opLocalGet     = 0x20
 	opLocalSet     = 0x21
 	opLocalTee     = 0x22
@@ -125,6 +127,7 @@ type funcMeter struct {
 	loops   int    // of them; where there are any, the fuel is in a local
 	jumps   int    // branches and indirect calls, which end a basic block as well
 	deepest int    // how far blocks are nested
+	values  operands
 
 	callees  []uint32 // of direct calls, by their places among the functions that the guest defines
 	indirect int      // calls through the table
@@ -211,13 +214,16 @@ func (f *funcMeter) locals() (int64, error) {
 }
 
 // compilable bounds what wazero's compiler has to do with a function, which nothing can interrupt: its work grows with the
-// values that meet where blocks meet, and with the square of the basic blocks.
+// values that meet where blocks meet, with the square of the basic blocks, with the values that each of these may have to
+// keep alive, and with the way back through them from each branch to where a local was set.
 func (r *rewriter) compilable(f *funcMeter, slots int64) error {
 	merges := slots * int64(f.blocks)
 	basic := int64(f.blocks + f.loops + f.jumps + f.payments())
 	r.merges += merges
 	r.slots += slots
 	r.squares += basic * basic
+	r.alive += (slots + f.values.tallest) * basic
+	r.searches += slots * int64(f.jumps) * basic
 	switch {
 	case f.deepest > maxNesting:
 		return fmt.Errorf("%w: blocks nested %d deep, at most %d are allowed", errWasm, f.deepest, maxNesting)
@@ -225,6 +231,8 @@ func (r *rewriter) compilable(f *funcMeter, slots int64) error {
 		return fmt.Errorf("%w: %d loops, at most %d are allowed", errWasm, f.loops, maxLoops)
 	case r.squares > maxAllSquares:
 		return fmt.Errorf("%w: too many branches to compile", errWasm)
+	case r.alive > maxAllAlive || r.searches > maxAllSearches:
+		return fmt.Errorf("%w: too many values over too many branches to compile", errWasm)
 	case merges > maxMerges || r.merges > maxAllMerges || r.slots > maxAllLocals:
 		return fmt.Errorf("%w: too many locals in too many blocks to compile", errWasm)
 	}
@@ -253,6 +261,9 @@ func (f *funcMeter) instruction() {
 	f.current().cost++
 	switch op {
 	case opBlock, opIf:
+		if op == opIf {
+			f.values.push(-1)
+		}
 		f.blockType()
 		f.nest()
 		f.open = append(f.open, f.open[len(f.open)-1])
@@ -264,7 +275,10 @@ func (f *funcMeter) instruction() {
 		f.pays = append(f.pays, pay{place: len(f.code), cost: 1})
 		f.open = append(f.open, len(f.pays)-1)
 		return
+	case opElse:
+		f.values.restart()
 	case opEnd:
+		f.values.end()
 		f.open = f.open[:len(f.open)-1]
 		if len(f.open) == 0 {
 			return // the body's own; rewrite writes it
@@ -279,8 +293,10 @@ func (f *funcMeter) instruction() {
 	case opCallIndirect:
 		f.indirect++
 		f.jumps++
-		f.c.u32()
+		typ := f.c.u32()
 		f.c.zero()
+		f.values.push(-1)
+		f.pushResults(typ)
 		f.leaveFor()
 		f.copyFrom(start)
 		f.comeBack()
@@ -301,6 +317,7 @@ func (f *funcMeter) call(fn uint32) {
 	} else {
 		f.callees = append(f.callees, fn-f.r.imports)
 	}
+	f.pushResults(f.r.typeOf(fn))
 	f.leaveFor()
 	f.code = appendU32(append(f.code, opCall), f.r.shift(fn))
 	f.comeBack()
@@ -325,9 +342,21 @@ func (f *funcMeter) copyFrom(start int) {
 	}
 }
 
+// pushResults follows what a call does to the operands.
+func (f *funcMeter) pushResults(typ uint32) {
+	if int64(typ) < int64(len(f.r.types)) { // else it is not valid
+		t := f.r.types[typ]
+		f.values.push(-int64(len(t.params)))
+		f.values.push(int64(len(t.results)))
+	}
+}
+
 func (f *funcMeter) blockType() {
 	switch t := f.c.byte(); t {
-	case typeNone, typeI32, typeI64, 0x7d, 0x7c:
+	case typeNone:
+		f.values.open(0)
+	case typeI32, typeI64, 0x7d, 0x7c:
+		f.values.open(1)
 	default:
 		f.c.fail("a block type that is not allowed")
 	}
@@ -337,6 +366,7 @@ func (f *funcMeter) blockType() {
 // instruction runs whose cost or length is unknown here.
 func (f *funcMeter) immediates(op byte) {
 	c := f.c
+	f.values.plain(op)
 	switch {
 	case op == opBr || op == opBrIf:
 		f.jumps++
@@ -345,6 +375,7 @@ func (f *funcMeter) immediates(op byte) {
 		f.jumps++
 		for n := c.u32(); c.err == nil; n-- {
 			c.u32()
+			f.jumps++ // each place to go to is a block of its own to the compiler
 			f.current().cost++
 			if n == 0 {
 				break
@@ -366,7 +397,7 @@ func (f *funcMeter) immediates(op byte) {
 		c.take(4)
 	case op == opF64Const:
 		c.take(8)
-	case op == opUnreachable, op == 0x01, op == opElse, op == 0x1a, op == 0x1b: // nop, drop, select
+	case op == opUnreachable, op == 0x01, op == opDrop, op == opSelect: // 0x01 is nop
 	case op >= 0x45 && op <= opLastPlain: // comparison, arithmetic, conversion
 		if slow(op) {
 			f.current().cost += divCost

@@ -36,6 +36,14 @@ const (
 	// runtime has 0.6 million.
 	maxAllSquares = 200_000_000
 
+	// Locals and operands times basic blocks, of all functions: a second and 200 MB in wazero's compiler. OPA's runtime has
+	// 0.2 million, and with 50 rules for one set 0.4 million.
+	maxAllAlive = 5_000_000
+
+	// Locals times branches times basic blocks, of all functions: some seconds. OPA's runtime has 14 million, and with 50 rules
+	// for one set 300 million.
+	maxAllSearches = 800_000_000
+
 	maxSegments = 10_000
 	maxBody     = 512_000 // bytes of one function: compiling takes more than linear time and cannot be interrupted
 )
@@ -56,22 +64,25 @@ type signature struct{ params, results int }
 
 // rewriter turns a guest module into one that owns its memory and pays for what it executes.
 type rewriter struct {
-	limits  Limits
-	out     []byte
-	types   []funcType
-	imports uint32   // imported functions of the guest
-	funcs   []uint32 // types of the defined functions
-	globals uint32
-	minMem  uint32 // pages
-	seen    map[sectionID]bool
-	merges  int64  // locals times blocks, of all functions
-	squares int64  // of the basic blocks, of all functions
-	slots   int64  // locals of all functions
-	plain   []byte // the guest as it came, without custom sections
+	limits   Limits
+	out      []byte
+	types    []funcType
+	imports  uint32   // imported functions of the guest
+	funcs    []uint32 // types of the defined functions
+	globals  uint32
+	minMem   uint32 // pages
+	seen     map[sectionID]bool
+	merges   int64  // locals times blocks, of all functions
+	squares  int64  // of the basic blocks, of all functions
+	slots    int64  // locals of all functions
+	alive    int64  // locals and operands times basic blocks, of all functions
+	searches int64  // locals times branches times basic blocks, of all functions
+	plain    []byte // the guest as it came, without custom sections
 
-	imported []string   // names of imported functions
-	calls    [][]uint32 // by function: the functions that it calls directly
-	indirect int        // calls through the table
+	imported    []string   // names of imported functions
+	importTypes []uint32   // and their types
+	calls       [][]uint32 // by function: the functions that it calls directly
+	indirect    int        // calls through the table
 }
 
 type funcType struct {
@@ -213,6 +224,18 @@ func (r *rewriter) own(c *cursor, fn uint32, where string) uint32 {
 	return r.shift(fn)
 }
 
+// typeOf is the index of a function's type; one beyond all types where there is no such function.
+func (r *rewriter) typeOf(fn uint32) uint32 {
+	types, at := r.importTypes, int64(fn)
+	if fn >= r.imports {
+		types, at = r.funcs, at-int64(r.imports)
+	}
+	if at >= int64(len(types)) {
+		return maxTypes
+	}
+	return types[at]
+}
+
 func (r *rewriter) hookFunc() uint32   { return r.imports }
 func (r *rewriter) refillFunc() uint32 { return r.imports + 1 + uint32(len(r.funcs)) } //nolint:gosec // G115: at most maxFunctions
 func (r *rewriter) fuelGlobal() uint32 { return r.globals }
@@ -309,7 +332,7 @@ func (r *rewriter) importFunc(out []byte, name string, typ uint32) ([]byte, erro
 		return nil, fmt.Errorf("%w: import %q.%q has the wrong type", errWasm, envModule, name)
 	}
 	r.imports++
-	r.imported = append(r.imported, name)
+	r.imported, r.importTypes = append(r.imported, name), append(r.importTypes, typ)
 	return appendU32(append(appendName(appendName(out, envModule), name), kindFunc), typ), nil
 }
 

@@ -112,7 +112,57 @@ func checkPath(path string) error {
 	case runtime.GOOS != "windows" && dir.Mode().Perm()&0o022 != 0:
 		return fmt.Errorf("others can write to its directory: mode %04o", dir.Mode().Perm())
 	}
-	return checkOwner(dir)
+	if err := checkOwner(dir); err != nil {
+		return err
+	}
+	return checkWay(filepath.Dir(path), maxLinks)
+}
+
+const maxLinks = 40
+
+// checkWay refuses a directory that others could put another in the place of: who can write to one above it can rename what
+// is in there, unless it is sticky, and who owns a link leads it elsewhere.
+func checkWay(dir string, links int) error {
+	for {
+		fi, err := os.Lstat(dir)
+		switch {
+		case err != nil:
+			return cause(err)
+		case links == 0:
+			return errors.New("too many symbolic links lead to it")
+		}
+		if err := checkOwner(fi); err != nil {
+			return fmt.Errorf("%q: %w", dir, err)
+		}
+		if fi.Mode()&fs.ModeSymlink != 0 {
+			if err := checkTarget(dir, links-1); err != nil {
+				return err
+			}
+		} else if runtime.GOOS != "windows" && fi.Mode().Perm()&0o022 != 0 && fi.Mode()&fs.ModeSticky == 0 {
+			return fmt.Errorf("others can write to %q: mode %04o", dir, fi.Mode().Perm())
+		}
+		above := filepath.Dir(dir)
+		if above == dir {
+			return nil
+		}
+		dir = above
+	}
+}
+
+// checkTarget looks at where a link leads, as it says and as it is.
+func checkTarget(link string, links int) error {
+	target, err := os.Readlink(link)
+	if err != nil {
+		return cause(err)
+	}
+	if !filepath.IsAbs(target) {
+		target = filepath.Join(filepath.Dir(link), target)
+	}
+	real, err := filepath.EvalSymlinks(link)
+	if err != nil {
+		return cause(err)
+	}
+	return errors.Join(checkWay(target, links), checkWay(real, links))
 }
 
 func checkFile(f *os.File) error {

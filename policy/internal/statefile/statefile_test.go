@@ -174,6 +174,27 @@ func TestForeignPlaces(t *testing.T) {
 			}
 			return path + "2"
 		},
+		"a directory in one that others write to": func(t *testing.T, path string) string {
+			below := filepath.Join(filepath.Dir(path), "wide", "own")
+			if err := os.MkdirAll(below, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			return chmod(t, filepath.Join(below, "state"), filepath.Dir(below), 0o777)
+		},
+		"a directory behind a link that others can replace": func(t *testing.T, path string) string {
+			wide := filepath.Join(filepath.Dir(path), "wide")
+			if err := errors.Join(os.Mkdir(wide, 0o700), os.Symlink(filepath.Dir(path), wide+"/link")); err != nil {
+				t.Fatal(err)
+			}
+			return chmod(t, wide+"/link/state", wide, 0o777)
+		},
+		"a directory behind two links": func(t *testing.T, path string) string {
+			wide := filepath.Join(filepath.Dir(path), "wide")
+			if err := errors.Join(os.Mkdir(wide, 0o700), os.Symlink("..", wide+"/second"), os.Symlink("wide/second", filepath.Dir(path)+"/first")); err != nil {
+				t.Fatal(err)
+			}
+			return chmod(t, filepath.Dir(path)+"/first/state", wide, 0o777)
+		},
 		"a directory": func(t *testing.T, path string) string {
 			if err := os.Mkdir(path+"2", 0o700); err != nil {
 				t.Fatal(err)
@@ -191,6 +212,22 @@ func TestForeignPlaces(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestStickyPlaces: POL-5006. In a directory such as /tmp nobody can rename what is not theirs, and links of our own may
+// lead to the state's directory.
+func TestStickyPlaces(t *testing.T) {
+	path := place(t)
+	sticky := filepath.Join(filepath.Dir(path), "sticky")
+	if err := errors.Join(os.Mkdir(sticky, 0o700), os.Mkdir(sticky+"/own", 0o700), os.Symlink("sticky/own", filepath.Dir(path)+"/link")); err != nil {
+		t.Fatal(err)
+	}
+	chmod(t, path, sticky, 0o777|os.ModeSticky)
+	path = filepath.Dir(path) + "/link/state"
+	if err := Raise(t.Context(), path, one(7), true); err != nil {
+		t.Fatal(err)
+	}
+	holds(t, path, 7)
 }
 
 func chmod(t *testing.T, path, name string, mode os.FileMode) string {
