@@ -62,7 +62,7 @@ func (r Ref) LogValue() slog.Value { return slog.StringValue(r.String()) }
 
 // shown is the path or name as people may see it.
 func (r Ref) shown() string {
-	if r.variable != "" && !path.IsAbs(r.value) {
+	if r.variable != "" && r.value != "" && !path.IsAbs(r.value) {
 		return "…"
 	}
 	return r.value
