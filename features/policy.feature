@@ -75,11 +75,10 @@ Feature: The policy decides who may load what
 
   @SM-SEC-5005
   Scenario: A link needs a grant that says so
-    Given "queen-rbee" may load the token "api-token"
-    And "queen-rbee" may load the token "behind/api-token"
+    Given the service "queen-rbee" may load what lies in its secrets folder
     And a token in the file "behind/api-token" with mode 0600
     And the link "api-token" to "behind/api-token"
-    When "queen-rbee" loads the token from the file "api-token"
+    When the service loads the token from the file "api-token"
     Then the load is refused because the path is a link
 
   @SM-SEC-5005

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"aead.dev/minisign"
@@ -269,9 +268,11 @@ func (w *world) rules(revision uint64, because error) error {
 	if s.Info.Signed.Revision != revision || !errors.Is(s.Err, because) {
 		return fmt.Errorf("revision %d is in force, error %w", s.Info.Signed.Revision, s.Err)
 	}
-	signed := fmt.Sprintf("revision=%d ", revision)
-	if n := len(w.audit.lines); n == 0 || !strings.Contains(w.audit.lines[n-1], signed) {
-		return fmt.Errorf("the audit log does not name %s", signed)
+	if len(w.audit.entries) == 0 {
+		return errors.New("nothing was decided")
+	}
+	if signed := w.audit.entries[0].Bundles["policy"].Signed; signed == nil || signed.Revision != revision {
+		return fmt.Errorf("the audit log says that %v decided", signed)
 	}
 	return nil
 }

@@ -7,22 +7,16 @@ Feature: Services that a real systemd starts
     And a machine with a token in "/run/machine/store/db"
 
   @OPS-2002 @OPS-2004 @OPS-2005 @SM-LOAD-4002
-  Scenario Outline: A unit with <setting> gets its credential
-    Given the unit "app.service", which starts "app" to load "db":
-      """
-      LoadCredential=db:/run/machine/store/db
-      <setting>
-      """
-    When systemd starts "app.service"
-    Then it has the token
-
-    Examples:
-      | setting                                 |
-      | User=root                               |
-      | User=backup                             |
-      | DynamicUser=yes                         |
-      | MemoryDenyWriteExecute=yes              |
-      | SystemCallFilter=@system-service        |
+  Scenario: Every correct unit gets its credential, whoever runs it and whatever hardens it
+    Given units that start "app" to load "db" from "/run/machine/store/db", each with one more line
+      | User=root                        |
+      | User=backup                      |
+      | DynamicUser=yes                  |
+      | PrivateUsers=yes                 |
+      | MemoryDenyWriteExecute=yes       |
+      | SystemCallFilter=@system-service |
+    When systemd starts them
+    Then each has the token
 
   @OPS-2003 @POL-1001
   Scenario: A unit that starts another service gets nothing
@@ -30,7 +24,7 @@ Feature: Services that a real systemd starts
       """
       LoadCredential=db:/run/machine/store/db
       """
-    When systemd starts "app.service"
+    When systemd starts it
     Then it is refused because service "other" has no grant for it
 
   @OPS-2003 @SM-LOAD-4002
@@ -39,7 +33,7 @@ Feature: Services that a real systemd starts
       """
       User=backup
       """
-    When systemd starts "app.service"
+    When systemd starts it
     Then it is told that the unit lacks "LoadCredential=db:"
 
   @IDN-1002 @IDN-1003 @IDN-1005
@@ -49,7 +43,7 @@ Feature: Services that a real systemd starts
       """
       LoadCredential=token:/run/machine/store/db
       """
-    When systemd starts "queen.service"
+    When systemd starts it
     Then it has the token
 
   @IDN-1002 @IDN-1003
@@ -59,17 +53,18 @@ Feature: Services that a real systemd starts
       """
       LoadCredential=token:/run/machine/store/db
       """
-    When systemd starts "evil.service"
+    When systemd starts it
     Then it is refused because the grant requires a uid or unit that this process is not
 
   @OPS-2002 @CHK-1024 @CHK-1025
   Scenario: What the check before the rollout allows is what systemd's service loads
-    Given the unit "app.service", which starts "app" to load "db":
+    Given "app" may load the credential "db" from "/run/machine/store/db"
+    And the unit "app.service", which starts "app" to load "db":
       """
       LoadCredential=db:/run/machine/store/db
       User=backup
       """
     When the release engineer checks the units without the host
-    And systemd starts "app.service"
+    And systemd starts it
     Then nothing has to be done
     And it has the token
