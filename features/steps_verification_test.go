@@ -35,7 +35,7 @@ func (w *world) guess(what string) ([]byte, error) {
 	b := bytes.Clone(w.holds)
 	switch what {
 	case "the token":
-	case "another token", "all of it wrong":
+	case "another token":
 		for i := range b {
 			b[i] ^= 1
 		}
