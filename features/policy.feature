@@ -61,15 +61,15 @@ Feature: The policy decides who may load what
 
   @SM-LOAD-4001 @SM-SEC-5004
   Scenario: A group that the grant names may read the file too
-    Given "queen-rbee" may load the token "api-token" that group 65534 may read too
-    And a token in the file "api-token" with mode 0640 of group 65534
+    Given "queen-rbee" may load the token "api-token" that its group may read too
+    And a token in the file "api-token" with mode 0640 of its group
     When "queen-rbee" loads the token from the file "api-token"
     Then it gets the token
 
   @SM-LOAD-4001 @SM-SEC-5004
   Scenario: A grant for a group does not let everyone read the file
-    Given "queen-rbee" may load the token "api-token" that group 65534 may read too
-    And a token in the file "api-token" with mode 0644 of group 65534
+    Given "queen-rbee" may load the token "api-token" that its group may read too
+    And a token in the file "api-token" with mode 0644 of its group
     When "queen-rbee" loads the token from the file "api-token"
     Then the load is refused because everyone can read the file
 

@@ -19,7 +19,7 @@ import (
 
 func (w *world) fileSteps(sc *godog.ScenarioContext) {
 	sc.Given(`^a token in the file "([^"]*)" with mode (0[0-7]{3})$`, w.tokenFile)
-	sc.Given(`^a token in the file "([^"]*)" with mode (0[0-7]{3}) of group (\d+)$`, w.groupsTokenFile)
+	sc.Given(`^a token in the file "([^"]*)" with mode (0[0-7]{3}) of its group$`, w.groupsTokenFile)
 	sc.Given(`^the token "([^"]*)" in the file "([^"]*)" with mode (0[0-7]{3})$`, w.thisTokenFile)
 	sc.Given(`^a key in the file "([^"]*)" with mode (0[0-7]{3})$`, w.keyFile)
 	sc.Given(`^an empty file "([^"]*)" with mode (0[0-7]{3})$`, w.emptyFile)
@@ -45,12 +45,12 @@ func (w *world) thisTokenFile(token, name, mode string) error {
 	return w.write(w.path(name), token+"\n", mode)
 }
 
-// groupsTokenFile gives the file to a group: what root does with any, and others with their own.
-func (w *world) groupsTokenFile(name, mode string, group int) error {
+// groupsTokenFile gives the file to the group of the service, which is that of who runs this.
+func (w *world) groupsTokenFile(name, mode string) error {
 	if err := w.tokenFile(name, mode); err != nil {
 		return err
 	}
-	return os.Chown(w.path(name), -1, group)
+	return os.Chown(w.path(name), -1, os.Getegid())
 }
 
 func (w *world) keyFile(name, mode string) error {

@@ -5,6 +5,7 @@ package features
 import (
 	"fmt"
 	"maps"
+	"os"
 	"strconv"
 
 	"github.com/cucumber/godog"
@@ -16,7 +17,7 @@ func (w *world) grantSteps(sc *godog.ScenarioContext) {
 	sc.Given(`^it may use links there$`, w.mayUseLinks)
 	sc.Given(`^"([^"]*)" may load the (token|key) "([^"]*)"$`, w.mayLoad)
 	sc.Given(`^"([^"]*)" may load the (token|key) "([^"]*)" when it runs as the unit "([^"]*)"$`, w.mayLoadAs)
-	sc.Given(`^"([^"]*)" may load the (token|key) "([^"]*)" that group (\d+) may read too$`, w.mayLoadWithGroup)
+	sc.Given(`^"([^"]*)" may load the (token|key) "([^"]*)" that its group may read too$`, w.mayLoadWithGroup)
 	sc.Given(`^"([^"]*)" may load the credential "([^"]*)"$`, w.mayLoadCredential)
 	sc.Given(`^"([^"]*)" may load the credential "([^"]*)" when it runs as the unit "([^"]*)"$`, w.mayLoadCredentialAs)
 	sc.Given(`^"([^"]*)" may load the credential "([^"]*)" from "([^"]*)"$`, w.mayLoadCredentialFrom)
@@ -65,8 +66,8 @@ func (w *world) mayLoadAs(service, what, name, unit string) error {
 	return nil
 }
 
-func (w *world) mayLoadWithGroup(service, what, name string, group int) error {
-	w.grant(service, action(what), "file", w.paths(name), map[string]any{"relax": map[string]any{"group_read": group}})
+func (w *world) mayLoadWithGroup(service, what, name string) error {
+	w.grant(service, action(what), "file", w.paths(name), map[string]any{"relax": map[string]any{"group_read": os.Getegid()}})
 	return nil
 }
 
