@@ -3,30 +3,28 @@
 package features
 
 import (
-	"os"
 	"path/filepath"
+	"testing"
 
 	"github.com/cucumber/godog"
-)
 
-const directoryVariable = "CREDENTIALS_DIRECTORY"
+	"github.com/llorch/secrets-management/secret/secrettest"
+)
 
 func (w *world) credentialSteps(sc *godog.ScenarioContext) {
 	sc.Given(`^systemd passes a token to the service as the credential "([^"]*)"$`, w.passCredential)
 }
 
-// passCredential does what systemd does for LoadCredential=: a file for the service alone, in a folder for it alone.
+// passCredential does what systemd does for LoadCredential=: a file for the service alone, in a folder for it alone. What
+// systemd itself does is in systemd.feature.
 func (w *world) passCredential(name string) error {
-	old, was := os.LookupEnv(directoryVariable)
-	w.restore = append(w.restore, func() error {
-		if was {
-			return os.Setenv(directoryVariable, old)
-		}
-		return os.Unsetenv(directoryVariable)
-	})
-	if err := os.Setenv(directoryVariable, w.credentials()); err != nil {
+	token, err := w.newToken()
+	if err != nil {
 		return err
 	}
 	w.holds = []byte(token)
-	return w.write(filepath.Join(w.credentials(), name), token+"\n", "0400")
+	return w.helped(func(t testing.TB) {
+		dir := secrettest.Credentials(t, map[string]string{name: token + "\n"})
+		w.files, w.texts = append(w.files, filepath.Join(dir, name)), append(w.texts, []byte(token))
+	})
 }

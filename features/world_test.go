@@ -22,33 +22,40 @@ import (
 	"github.com/llorch/secrets-management/secret"
 )
 
-// What the files of the scenarios hold.
-const (
-	token = "fake-token-0123456789-for-scenarios"
-	key   = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
-)
-
-// world is all that one scenario sees: a folder of its own, one service, its policy and its audit log.
+// world is all that one scenario sees: a folder of its own, services, their policy and their audit log.
 type world struct {
 	dir     string
-	engine  *policy.Engine
-	loader  *loader.Loader
+	service string           // "the service" of the steps
+	grants  map[string][]any // by service: what the security team wrote
+	engine  *policy.Engine   // nil until a service starts
 	audit   auditLog
 	log     bytes.Buffer
 	files   []string // that hold, or would hold, a secret
+	texts   [][]byte // what the files hold
 	holds   []byte   // what the load must give
-	seen    events   // what happened to files during the load
 	restore []func() error
 
-	token    *secret.Secret
-	key      *secret.Key
-	err      error
+	// The last load.
+	token *secret.Secret
+	key   *secret.Key
+	err   error
+	seen  events // what happened to files
+
+	keys      []*secret.Key // all that were loaded or derived, in order
+	errs      []error       // of all loads of the step, where it has several
+	presented []byte        // by the last caller
+	letIn     bool          // what he was told
+	memory    memory
+	bundles   bundles
+	rollout   rollout
+	machine   machine
+
 	asserted bool // a step looked at the outcome
 }
 
 // initialize gives a scenario a fresh world and the steps to act in it.
 func initialize(sc *godog.ScenarioContext) {
-	w := new(world)
+	w := &world{grants: map[string][]any{}}
 	sc.Before(func(ctx context.Context, _ *godog.Scenario) (context.Context, error) { return ctx, w.open() })
 	sc.After(func(ctx context.Context, _ *godog.Scenario, err error) (context.Context, error) {
 		if cerr := w.close(); cerr != nil {
@@ -59,9 +66,18 @@ func initialize(sc *godog.ScenarioContext) {
 		}
 		return ctx, nil
 	})
+	w.grantSteps(sc)
 	w.fileSteps(sc)
 	w.credentialSteps(sc)
 	w.loadingSteps(sc)
+	w.refusalSteps(sc)
+	w.verificationSteps(sc)
+	w.derivationSteps(sc)
+	w.printingSteps(sc)
+	w.memorySteps(sc)
+	w.bundleSteps(sc)
+	w.rolloutSteps(sc)
+	w.systemdSteps(sc)
 }
 
 func (w *world) open() error {
@@ -72,58 +88,76 @@ func (w *world) open() error {
 	if w.dir, err = filepath.EvalSymlinks(dir); err != nil { // grants are for real paths
 		return errors.Join(err, os.RemoveAll(dir))
 	}
-	return errors.Join(os.Mkdir(w.secrets(), 0o700), os.Mkdir(w.credentials(), 0o700))
+	return os.Mkdir(w.secrets(), 0o700)
 }
 
+// close undoes what steps did, the last first.
 func (w *world) close() error {
 	var errs []error
-	for _, undo := range w.restore {
-		errs = append(errs, undo())
+	for i := len(w.restore) - 1; i >= 0; i-- {
+		errs = append(errs, w.restore[i]())
 	}
+	w.stop()
+	return errors.Join(append(errs, os.RemoveAll(w.dir))...)
+}
+
+// stop ends the services.
+func (w *world) stop() {
 	if w.engine != nil {
 		w.engine.Close()
 	}
-	return errors.Join(append(errs, w.token.Close(), w.key.Close(), os.RemoveAll(w.dir))...)
+	w.engine = nil
 }
 
 // secrets is the folder that grants are for.
 func (w *world) secrets() string { return filepath.Join(w.dir, "secrets") }
 
-// credentials is what systemd would put under /run/credentials.
-func (w *world) credentials() string { return filepath.Join(w.dir, "credentials") }
-
 // path is that of a file as an operator writes it: relative to the secrets folder, and not cleaned.
 func (w *world) path(name string) string { return w.secrets() + "/" + name }
 
-// serve starts the service with what the security team grants it: the default rules, and nothing but these grants.
-func (w *world) serve(service string) error {
-	grants, err := json.Marshal(map[string]any{"secrets": map[string]any{"services": map[string]any{service: []any{
-		map[string]any{"id": "files", "actions": []string{"load_secret", "load_key"}, "source": "file", "dirs": []string{w.secrets()}},
-		map[string]any{"id": "credential", "actions": []string{"load_secret"}, "source": "credential", "names": []string{"api_token"}},
-	}}}})
-	if err != nil {
-		return err
-	}
-	bundle, err := policy.DefaultBundle(grants)
-	if err != nil {
-		return err
-	}
-	// A deadline that a busy machine does not reach.
-	options := policy.Options{Limits: policy.Limits{Deadline: 10 * time.Second}}
-	if w.engine, err = policy.Open(context.Background(), bundle, options); err != nil {
-		return err
-	}
-	w.loader, err = loader.New(loader.Config{
-		Service: service, Policy: w.engine, Audit: &w.audit, Logger: slog.New(slog.NewTextHandler(&w.log, nil)),
-	})
-	return err
+// grantsJSON is what the security team wrote.
+func (w *world) grantsJSON() ([]byte, error) {
+	return json.Marshal(map[string]any{"secrets": map[string]any{"services": w.grants}})
 }
 
-// leaksNothing looks for the secret in everything that anybody gets to read.
+// options are those of an engine that a busy machine does not bring to its deadline, and that starts fast.
+func options() policy.Options {
+	return policy.Options{Limits: policy.Limits{Deadline: 10 * time.Second}, Interpreter: true}
+}
+
+// start starts a service: with the policy in force, else the default rules and nothing but the grants of the scenario.
+func (w *world) start(service string) (*loader.Loader, error) {
+	if w.engine == nil {
+		grants, err := w.grantsJSON()
+		if err != nil {
+			return nil, err
+		}
+		bundle, err := policy.DefaultBundle(grants)
+		if err != nil {
+			return nil, err
+		}
+		if w.engine, err = policy.Open(context.Background(), bundle, options()); err != nil {
+			return nil, err
+		}
+	}
+	return loader.New(loader.Config{
+		Service: service, Policy: w.engine, Audit: &w.audit, Logger: slog.New(slog.NewTextHandler(&w.log, nil)),
+	})
+}
+
+// leaksNothing looks for parts of the secrets in everything that anybody gets to read.
 func (w *world) leaksNothing() error {
-	text := w.log.String() + strings.Join(w.audit.lines, "\n") + fmt.Sprint(w.err)
-	if strings.Contains(text, token) || strings.Contains(text, key) {
-		return errors.New("the secret is in the error, the log or the audit log")
+	return w.notIn(w.log.String() + strings.Join(w.audit.lines, "\n") + fmt.Sprint(w.err, w.errs))
+}
+
+// notIn looks for eight bytes in a row of what any of the files holds.
+func (w *world) notIn(text string) error {
+	for _, held := range w.texts {
+		for i := 0; i+8 <= len(held); i++ {
+			if strings.Contains(text, string(held[i:i+8])) {
+				return errors.New("a part of the secret is in what others can read")
+			}
+		}
 	}
 	return nil
 }
@@ -131,8 +165,8 @@ func (w *world) leaksNothing() error {
 // auditLog is an audit log that can be looked at.
 type auditLog struct {
 	mu      sync.Mutex
-	entries []loader.Entry
-	lines   []string
+	entries []loader.Entry // of the last load
+	lines   []string       // of all
 }
 
 // Record keeps the entry as it is now: the loader goes on using what it points to.

@@ -4,7 +4,6 @@ package loader_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -17,6 +16,7 @@ import (
 	"testing"
 	"unsafe"
 
+	"github.com/llorch/secrets-management/internal/memscan"
 	"github.com/llorch/secrets-management/loader"
 	"github.com/llorch/secrets-management/secret"
 )
@@ -64,7 +64,10 @@ func TestContentStaysOutOfTheHeap(t *testing.T) {
 					}
 					arena = append(arena, at)
 				}
-				found := outside(t, cmd.Process.Pid, arena, text, key, []byte(hex.EncodeToString(key)))
+				found, err := memscan.Outside(cmd.Process.Pid, arena, text, key, []byte(hex.EncodeToString(key)))
+				if err != nil {
+					t.Fatal(err)
+				}
 				if (found > 0) != (how == "read") {
 					t.Errorf("%s: %d places", state, found)
 				}
@@ -122,46 +125,4 @@ func scanned(t *testing.T, how string) {
 func stop(line string) {
 	fmt.Println(line)
 	_, _ = bufio.NewReaderSize(os.Stdin, 16).ReadString('\n')
-}
-
-// outside counts where a process holds eight bytes in a row of any of these, but in the mappings of arena. What it cannot
-// read, as memory of memfd_secret, nobody can.
-func outside(t *testing.T, pid int, arena []uintptr, all ...[]byte) int {
-	t.Helper()
-	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer mem.Close()
-	count, read := 0, 0
-	for line := range strings.Lines(string(maps)) {
-		var from, to uintptr
-		var perms string
-		if n, _ := fmt.Sscanf(line, "%x-%x %s ", &from, &to, &perms); n != 3 || perms[0] != 'r' || perms[1] != 'w' {
-			continue
-		}
-		inside := false
-		for _, a := range arena {
-			inside = inside || from <= a && a < to
-		}
-		if inside {
-			continue
-		}
-		text := make([]byte, to-from)
-		n, _ := mem.ReadAt(text, int64(from))
-		read += n
-		for _, b := range all {
-			for i := 0; i+8 <= len(b); i++ {
-				count += bytes.Count(text[:n], b[i:i+8])
-			}
-		}
-	}
-	if read < 1<<20 {
-		t.Errorf("only %d bytes could be read", read)
-	}
-	return count
 }

@@ -1,0 +1,4 @@
+//go:build !linux
+
+// Package memscan is for tests on Linux.
+package memscan
