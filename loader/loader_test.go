@@ -269,6 +269,18 @@ func TestLoadSecret(t *testing.T) { // EXP-SECURITY-8003
 	}
 }
 
+// TestPathIsCleaned: SM-LOAD-4001, SM-LOAD-4004. What the policy is asked about, and what is recorded, is the clean path.
+func TestPathIsCleaned(t *testing.T) {
+	w := newWorld(t)
+	w.file("d/token", fake, 0o600)
+	w.loads(loader.File(w.dir+"/./d//x/../token"), fake)
+	for _, e := range w.audit.entries {
+		if e.Input != nil && e.Input.Resource.Path != w.dir+"/d/token" {
+			t.Errorf("asked about %q", e.Input.Resource.Path)
+		}
+	}
+}
+
 func TestLoadKey(t *testing.T) {
 	tests := map[string]struct {
 		content string

@@ -37,18 +37,13 @@ func run(ctx context.Context, dir string, args []string, stdout, stderr io.Write
 		return 1
 	}
 	defer r.close()
-	killed, survived := 0, 0
+	count := map[state]int{}
 	for v := range r.judge(ctx, list) {
 		fmt.Fprintln(stdout, v)
-		switch v.state {
-		case stateKilled:
-			killed++
-		case stateSurvived:
-			survived++
-		}
+		count[v.state]++
 	}
-	fmt.Fprintf(stdout, "mutants: %d killed, %d survived of %d\n", killed, survived, len(list))
-	if killed != len(list) {
+	fmt.Fprintf(stdout, "mutants: %d killed, %d survived of %d\n", count[stateKilled], count[stateSurvived], len(list))
+	if count[stateKilled] != len(list) {
 		return 1
 	}
 	return 0

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"os"
 	"os/exec"
@@ -60,7 +61,42 @@ func newRunner(dir string, limit time.Duration) (*runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &runner{dir: dir, tmp: tmp, limit: limit}, nil
+	r := &runner{dir: dir, tmp: tmp, limit: limit}
+	if err := errors.Join(os.Chmod(tmp, 0o755), r.copyTree()); err != nil { // asnobody runs tests here too
+		r.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// copyTree makes the folders that tests run in, since a failing test may write beside itself, as rapid does.
+func (r *runner) copyTree() error {
+	return filepath.WalkDir(r.dir, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(r.dir, name)
+		to := filepath.Join(r.tmp, "tree", rel)
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && (rel == ".git" || rel == ".tools" || rel == "bin"):
+			return fs.SkipDir
+		case entry.IsDir():
+			return os.Mkdir(to, 0o755)
+		case !entry.Type().IsRegular():
+			return nil
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		content, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(to, content, info.Mode().Perm())
+	})
 }
 
 func (r *runner) close() { _ = os.RemoveAll(r.tmp) }
@@ -130,7 +166,7 @@ func (r *runner) one(ctx context.Context, m mutant, id string) verdict {
 // overlay writes the mutated file and what has the Go command take it for the one in the tree, embedded ones included.
 func (r *runner) overlay(m mutant, id string) (string, error) {
 	file := filepath.Join(r.dir, filepath.FromSlash(m.file))
-	source, err := os.ReadFile(file) //nolint:gosec // G304: the list names it
+	source, err := os.ReadFile(file)
 	if err != nil {
 		return "", err
 	}
@@ -177,9 +213,9 @@ func (r *runner) unmutated(ctx context.Context, pkg string) (string, error) {
 	return run()
 }
 
-// build compiles the tests of a package.
+// build compiles the tests of a package, without what a debugger needs: that takes the linker as long as all the rest.
 func (r *runner) build(ctx context.Context, pkg, tests string, flags ...string) error {
-	cmd := exec.CommandContext(ctx, "go", append(append([]string{"test", "-c", "-o", tests}, flags...), pkg)...) //nolint:gosec // G204: the list names the package
+	cmd := exec.CommandContext(ctx, "go", append(append([]string{"test", "-c", "-ldflags=-s -w", "-o", tests}, flags...), pkg)...)
 	cmd.Dir = r.dir
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -191,12 +227,13 @@ func (r *runner) build(ctx context.Context, pkg, tests string, flags ...string) 
 	return nil
 }
 
-// test runs the tests that are to kill a mutant, in the folder of their package as go test does.
+// test runs the tests that are to kill a mutant, in a copy of the folder of their package.
 func (r *runner) test(ctx context.Context, m mutant, tests string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.limit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, tests, "-test.run", m.pattern, "-test.v", "-test.failfast", "-test.paniconexit0") //nolint:gosec // G204: just built
-	cmd.Dir = filepath.Join(r.dir, filepath.FromSlash(m.pkg))
+	// In one word each: asnobody passes them on so.
+	cmd := exec.CommandContext(ctx, tests, "-test.run="+m.pattern, "-test.v", "-test.failfast", "-test.paniconexit0")
+	cmd.Dir = filepath.Join(r.tmp, "tree", filepath.FromSlash(m.pkg))
 	cmd.WaitDelay = time.Second // for what a test started and left behind
 	out, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {
