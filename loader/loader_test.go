@@ -515,6 +515,27 @@ func TestPolicyFailureDenies(t *testing.T) {
 	}
 }
 
+// silentPolicy lets everything be asked for and refuses it without a word.
+type silentPolicy struct{ *policy.Engine }
+
+func (silentPolicy) Decide(context.Context, *policy.Request) (policy.Decision, error) {
+	return policy.Decision{}, nil
+}
+
+// TestRefusalWithoutReasons: SM-TYPE-3003. What is not allowed is denied, whether or not the policy says why.
+func TestRefusalWithoutReasons(t *testing.T) {
+	w := newWorld(t)
+	ref := w.file("token", fake, 0o600)
+	engine, err := openPolicy(grantsFor(w.dir, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer engine.Close()
+	w.use(silentPolicy{engine})
+	s, err := w.l.LoadSecret(context.Background(), ref)
+	w.refused(s, err, loader.ErrDenied, "denied")
+}
+
 func TestPreflight(t *testing.T) {
 	w := newWorld(t)
 	ctx := context.Background()

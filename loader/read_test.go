@@ -11,7 +11,9 @@ import (
 // bytewise gives one byte with each call, as a file may.
 type bytewise struct{ io.ReaderAt }
 
-func (b bytewise) ReadAt(p []byte, at int64) (int, error) { return b.ReaderAt.ReadAt(p[:min(1, len(p))], at) }
+func (b bytewise) ReadAt(p []byte, at int64) (int, error) {
+	return b.ReaderAt.ReadAt(p[:min(1, len(p))], at)
+}
 
 // broken is a file that cannot be read.
 type broken struct{}
