@@ -8,7 +8,7 @@ SYSTEMS := linux darwin windows freebsd
 
 export CGO_ENABLED ?= 0
 
-.PHONY: help demo test race erased check fmt vet lint trace policy policy-check conformance size vuln bench fuzz clean tracing
+.PHONY: help demo test race erased check fmt vet lint trace tracing policy policy-check conformance size vuln bench fuzz mutate clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -89,6 +89,9 @@ bench: ## Ratios against targets and peers; exit 1 on a miss
 
 fuzz: ## Every fuzz target for FUZZTIME (default 20s)
 	@sh .ci/fuzz
+
+mutate: ## Break the security-critical code on purpose; MUTANTS=REGEXP selects; fails if a mutant survives
+	$(GO) run ./internal/mutate $(MUTANTS)
 
 clean: ## Remove what was built and installed here
 	rm -rf $(TOOLS) bin

@@ -74,14 +74,39 @@ func TestRequiredIdentity(t *testing.T) {
 func TestLoadAllCloses(t *testing.T) {
 	w := newWorld(t)
 	big, absent := w.file("big", strings.Repeat("x", 256<<10), 0o600), loader.File(w.dir+"/absent")
-	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	var before int
-	for i := range 40 {
+	mapsNoMore(t, func() {
 		var s *secret.Secret
 		if err := w.l.LoadAll(context.Background(), loader.Request{Secret: &s, Refs: []loader.Ref{big}},
 			loader.Request{Secret: new(*secret.Secret), Refs: []loader.Ref{absent}}); !errors.Is(err, loader.ErrNotFound) {
 			t.Fatal(err)
 		}
+	})
+}
+
+// TestNotRecordedIsNotKept: AUD-1001. Nor does what was read before its outcome could not be recorded.
+func TestNotRecordedIsNotKept(t *testing.T) {
+	w := newWorld(t)
+	big := w.file("big", strings.Repeat("x", 256<<10), 0o600)
+	w.audit.fail = func(n int) error {
+		if n%2 == 0 { // the outcome
+			return errors.New("disk full")
+		}
+		return nil
+	}
+	mapsNoMore(t, func() {
+		if s, err := w.l.LoadSecret(context.Background(), big); s != nil || !errors.Is(err, loader.ErrAudit) {
+			t.Fatal(err)
+		}
+	})
+}
+
+// mapsNoMore fails the test when a load that fails leaves mappings behind.
+func mapsNoMore(t *testing.T, load func()) {
+	t.Helper()
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	var before int
+	for i := range 40 {
+		load()
 		if i == 5 {
 			before = mapped(t)
 		}

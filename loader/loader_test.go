@@ -269,6 +269,18 @@ func TestLoadSecret(t *testing.T) { // EXP-SECURITY-8003
 	}
 }
 
+// TestPathIsCleaned: SM-LOAD-4001, SM-LOAD-4004. What the policy is asked about, and what is recorded, is the clean path.
+func TestPathIsCleaned(t *testing.T) {
+	w := newWorld(t)
+	w.file("d/token", fake, 0o600)
+	w.loads(loader.File(w.dir+"/./d//x/../token"), fake)
+	for _, e := range w.audit.entries {
+		if e.Input != nil && e.Input.Resource.Path != w.dir+"/d/token" {
+			t.Errorf("asked about %q", e.Input.Resource.Path)
+		}
+	}
+}
+
 func TestLoadKey(t *testing.T) {
 	tests := map[string]struct {
 		content string
@@ -501,6 +513,27 @@ func TestPolicyFailureDenies(t *testing.T) {
 			w.refused(s, err, loader.ErrPolicyUnavailable, "")
 		})
 	}
+}
+
+// silentPolicy lets everything be asked for and refuses it without a word.
+type silentPolicy struct{ *policy.Engine }
+
+func (silentPolicy) Decide(context.Context, *policy.Request) (policy.Decision, error) {
+	return policy.Decision{}, nil
+}
+
+// TestRefusalWithoutReasons: SM-TYPE-3003. What is not allowed is denied, whether or not the policy says why.
+func TestRefusalWithoutReasons(t *testing.T) {
+	w := newWorld(t)
+	ref := w.file("token", fake, 0o600)
+	engine, err := openPolicy(grantsFor(w.dir, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer engine.Close()
+	w.use(silentPolicy{engine})
+	s, err := w.l.LoadSecret(context.Background(), ref)
+	w.refused(s, err, loader.ErrDenied, "denied")
 }
 
 func TestPreflight(t *testing.T) {

@@ -207,6 +207,27 @@ func takes(t *testing.T, wasm []byte, data string) error {
 	return err
 }
 
+// TestFailedInstanceIsThrownAway: POL-2001. A guest whose answer was no decision does not get to give another one.
+func TestFailedInstanceIsThrownAway(t *testing.T) {
+	e := guest(t, "parrot.wasm", []byte(allowJSON+"x"), Options{Limits: Limits{Instances: 1}})
+	program := e.active.Load().program
+	idle := func() *sandbox.Instance {
+		inst, err := program.Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		program.Release(inst, true)
+		return inst
+	}
+	first := idle()
+	if _, err := e.Decide(t.Context(), smokeRequest()); err != nil || idle() != first { // the control
+		t.Errorf("not used again after a good answer, error %v", err)
+	}
+	if d, err := e.Decide(t.Context(), provoking()); d.Allowed() || !errors.Is(err, ErrEvaluation) || idle() == first {
+		t.Errorf("allowed %v, error %v; used again: %v", d.Allowed(), err, idle() == first)
+	}
+}
+
 // TestFresh: POL-4009. A module that no Rego was compiled to can remember a request and answer the next one by it, unless
 // every decision has an instance of its own.
 func TestFresh(t *testing.T) {

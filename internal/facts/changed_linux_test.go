@@ -124,6 +124,41 @@ func TestChangesInOneTick(t *testing.T) {
 	}
 }
 
+// TestEveryFactIsCompared: SM-LOAD-4009. Each fact that tells two files or two states apart is enough to: all others are as
+// they were described.
+func TestEveryFactIsCompared(t *testing.T) {
+	facts := map[string]func(*unix.Statx_t){
+		"nothing":    func(*unix.Statx_t) {}, // the control
+		"major":      func(s *unix.Statx_t) { s.Dev_major++ },
+		"minor":      func(s *unix.Statx_t) { s.Dev_minor++ },
+		"inode":      func(s *unix.Statx_t) { s.Ino++ },
+		"mode":       func(s *unix.Statx_t) { s.Mode ^= 0o200 },
+		"owner":      func(s *unix.Statx_t) { s.Uid++ },
+		"group":      func(s *unix.Statx_t) { s.Gid++ },
+		"links":      func(s *unix.Statx_t) { s.Nlink++ },
+		"size":       func(s *unix.Statx_t) { s.Size++ },
+		"written":    func(s *unix.Statx_t) { s.Mtime.Nsec ^= 1 },
+		"changed":    func(s *unix.Statx_t) { s.Ctime.Nsec ^= 1 },
+		"attributes": func(s *unix.Statx_t) { s.Attributes ^= unix.STATX_ATTR_IMMUTABLE },
+	}
+	for name, change := range facts {
+		t.Run(name, func(t *testing.T) {
+			target, err := walkIn(t, "/", tree(t, "file")+"/file")
+			if err != nil {
+				t.Fatal(err)
+			}
+			change(&target.stat)
+			f, err := target.Open()
+			if err == nil {
+				f.Close()
+			}
+			if name == "nothing" && err != nil || name != "nothing" && !errors.Is(err, ErrChanged) {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+}
+
 // TestRemovedAfterTheWalk: SM-LOAD-4009. The kernel lowers the link count before it forgets the name. A file that was
 // described in between has one link, and no change after: only its name tells that it is no longer there.
 func TestRemovedAfterTheWalk(t *testing.T) {

@@ -416,6 +416,33 @@ func TestACL(t *testing.T) { // SM-SEC-5004
 	}
 }
 
+// TestACLMask: SM-SEC-5004. The mask counts by itself, not only as the group bits of a mode that was asked for before.
+func TestACLMask(t *testing.T) {
+	for mask, admitted := range map[uint16]int{4: 3, 2: 0} {
+		var p principals
+		p.addACL([]aclEntry{{aclUser, 6, 700}, {aclGroupObj, 6, 0}, {aclGroup, 6, 800}, {aclMask, mask, 0}}, 900, 4)
+		if got := len(p.UIDs) + len(p.GIDs); got != admitted {
+			t.Errorf("mask %o: %+v", mask, p.Principals)
+		}
+	}
+}
+
+// TestACLThatCannotBeRead: SM-SEC-5004. Not to know an ACL is not to have none.
+func TestACLThatCannotBeRead(t *testing.T) {
+	f, err := os.Open(tree(t, "file") + "/file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd := int(f.Fd())
+	if acl, err := readACL(fd); err != nil || acl != nil { // the control
+		t.Errorf("%v %v", acl, err)
+	}
+	f.Close()
+	if acl, err := readACL(fd); err == nil {
+		t.Errorf("an ACL without a file: %v", acl)
+	}
+}
+
 // TestACLOfADirectory: who may write to a directory by its ACL can replace what is in it.
 func TestACLOfADirectory(t *testing.T) {
 	const none = ^uint32(0)

@@ -1,0 +1,116 @@
+package loader_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/llorch/secrets-management/loader"
+	"github.com/llorch/secrets-management/policy"
+)
+
+// liar has the policy judge something else than what is there, so that only the loader itself is left to hold to the
+// floor and to the obligations of an allow.
+type liar struct {
+	*policy.Engine
+
+	lie func(*policy.Request)
+}
+
+func (l liar) Decide(ctx context.Context, r *policy.Request) (policy.Decision, error) {
+	told := *r
+	l.lie(&told)
+	return l.Engine.Decide(ctx, &told)
+}
+
+// lied makes a world whose one grant has such a condition.
+func lied(t *testing.T, condition string, lie func(*policy.Request)) *world {
+	t.Helper()
+	w := newWorld(t)
+	engine, err := openPolicy([]byte(`{"secrets":{"services":{"` + service + `":[{"id":"x","actions":["load_secret","load_key"],
+		"source":"file","dirs":["` + w.dir + `"]` + condition + `}]}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(engine.Close)
+	w.use(liar{engine, lie})
+	return w
+}
+
+// TestFloorAndObligationOfSize: SM-LOAD-4001, SM-LOAD-4004. A file is not larger than the grant and the floor allow, even
+// where the policy was told otherwise.
+func TestFloorAndObligationOfSize(t *testing.T) {
+	small := func(r *policy.Request) { r.Resource.File.Size = 1 }
+	secretOf := func(r *policy.Request) { r.Action = policy.LoadSecret }
+	w := lied(t, `,"max_bytes":8`, small)
+	w.loads(w.file("token", "12345678", 0o600), "12345678") // the control
+	s, err := w.l.LoadSecret(context.Background(), w.file("token", "123456789", 0o600))
+	if s != nil || !errors.Is(err, loader.ErrInvalidFormat) {
+		t.Errorf("9 bytes where 8 are allowed: %v", err)
+	}
+	w = lied(t, "", secretOf)
+	for size, good := range map[int]bool{1 << 10: true, 1<<10 + 1: false} {
+		k, err := w.l.LoadKey(context.Background(), w.file("key", fakeHex+strings.Repeat(" ", size-len(fakeHex)), 0o600))
+		if (k != nil) != good || !good && !errors.Is(err, loader.ErrInvalidFormat) {
+			t.Errorf("a key file of %d bytes: %v", size, err)
+		}
+		k.Close()
+	}
+}
+
+// TestObligationOfMemory: OPS-1002. Nothing is loaded into less protected memory than the grant demands, even where the
+// policy was told of better: a process without a lock limit has no locked memory, and one under a filter no memfd_secret.
+func TestObligationOfMemory(t *testing.T) {
+	const child = "SECRETS_MANAGEMENT_TEST_OBLIGATION"
+	if demand := os.Getenv(child); demand != "" {
+		weaken := map[string]func() error{
+			"locked":       func() error { return unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{}) },
+			"memfd_secret": filterNothing,
+		}[demand]
+		if err := weaken(); err != nil {
+			t.Fatal(err)
+		}
+		w := lied(t, `,"min_memory":"`+demand+`"`, func(r *policy.Request) { r.Context.Memory = policy.MemorySecret })
+		s, err := w.l.LoadSecret(context.Background(), w.file("token", fake, 0o600))
+		w.refused(s, err, loader.ErrDenied, "weak_memory")
+		fmt.Println("judged:", demand)
+		return
+	}
+	for _, demand := range []string{"locked", "memfd_secret"} {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestObligationOfMemory$")
+		cmd.Env = append(os.Environ(), child+"="+demand)
+		if os.Geteuid() == 0 && demand == "locked" { // the limit does not bind root
+			cmd = exec.Command(runnableCopy(t, 0o755), "-test.run=^TestObligationOfMemory$")
+			cmd.Env = append(os.Environ(), child+"="+demand, "TMPDIR=/tmp")
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		}
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "judged: "+demand) {
+			t.Errorf("%s: %v, %s", demand, err, out)
+		}
+	}
+}
+
+// filterNothing puts the process under a seccomp filter that allows everything.
+func filterNothing() error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	allow := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}
+	program := unix.SockFprog{Len: 1, Filter: &allow}
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&program)))
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
