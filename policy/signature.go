@@ -64,7 +64,7 @@ func (k PublicKey) String() string {
 func (k PublicKey) ID() string { return keyID(k.id) }
 
 func keyID(id [keyIDBytes]byte) string {
-	return fmt.Sprintf("%016X", binary.LittleEndian.Uint64(id[:]))
+	return fmt.Sprintf("%X", binary.LittleEndian.Uint64(id[:]))
 }
 
 const (
