@@ -67,6 +67,26 @@ func TestFloorAndObligationOfSize(t *testing.T) {
 	}
 }
 
+// TestRecordedBeforeReading: AUD-1001. When the verdict cannot be recorded, no content has been read yet.
+func TestRecordedBeforeReading(t *testing.T) {
+	for recorded := range map[bool]int{false: 0, true: 1} { // true is the control
+		w := newWorld(t)
+		ref := w.file("token", fake, 0o600)
+		w.audit.fail = func(int) error {
+			if recorded {
+				return nil
+			}
+			return errors.New("disk full")
+		}
+		reads := watchReads(t, w.dir)
+		s, err := w.l.LoadSecret(context.Background(), ref)
+		if n := reads(); (n > 0) != recorded || errors.Is(err, loader.ErrAudit) == recorded {
+			t.Errorf("recorded %v: %d reads, error %v", recorded, n, err)
+		}
+		s.Close()
+	}
+}
+
 // TestObligationOfMemory: OPS-1002. Nothing is loaded into less protected memory than the grant demands, even where the
 // policy was told of better: a process without a lock limit has no locked memory, and one under a filter no memfd_secret.
 func TestObligationOfMemory(t *testing.T) {

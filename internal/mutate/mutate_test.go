@@ -3,10 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -87,60 +85,58 @@ func Small(n int) bool {
 var _ = rules
 `
 
-const (
-	killed   = "\n== a/killed\nfile m/m.go\ntests ./m ^TestSmall$\n-	return n < 10\n+	return n <= 10\n"
-	survivor = "\n== b/survivor\nfile m/m.go\ntests ./m ^TestNotMuch$\n-	return n < 10\n+	return n <= 10\n"
-)
+// judged are mutants and the start of what is said of each.
+var judged = []struct{ mutant, want string }{
+	{"killed\nfile m/m.go\ntests ./m ^TestSmall$\n-	return n < 10\n+	return n <= 10\n", "killed    killed  TestSmall ("},
+	{"embedded\nfile m/rules\ntests ./m Rules\n-deny\n+allow\n", "killed    embedded  TestRules ("},
+	{"survivor\nfile m/m.go\ntests ./m ^TestNotMuch$\n-	return n < 10\n+	return n <= 10\n", "SURVIVED  survivor  ./m ^TestNotMuch$ ("},
+	{"no-text\nfile m/m.go\ntests ./m Small\n-return n < 10\n+return n\n", "DOES NOT APPLY  no-text  the old text occurs 0 times"},
+	{"twice\nfile m/m.go\ntests ./m Small\n-\n+// x\n", "DOES NOT APPLY  twice  the old text occurs "},
+	{"no-file\nfile m/gone.go\ntests ./m Small\n-a\n+b\n", "DOES NOT APPLY  no-file  open "},
+	{"no-build\nfile m/m.go\ntests ./m Small\n-	return n < 10\n+	return n\n", "DOES NOT COMPILE  no-build  exit status 1"},
+	{"no-test\nfile m/m.go\ntests ./m Nothing\n-	return n < 10\n+	return n < 9\n", `NOT JUDGED  no-test  ./m has no test like "Nothing"`},
+	{"no-tests\nfile m/m.go\ntests ./empty X\n-	return n < 10\n+	return n < 9\n", "NOT JUDGED  no-tests  ./empty has no tests"},
+	{"no-package\nfile m/m.go\ntests ./gone X\n-	return n < 10\n+	return n < 9\n", "NOT JUDGED  no-package  exit status 1"},
+	{"fails\nfile m/m.go\ntests ./m Fails\n-	return n < 10\n+	return n < 9\n", "NOT JUDGED  fails  without the mutant the tests do not pass"},
+	{"no-failure\nfile m/m.go\ntests ./m NotMuch\n-	return n < 10\n+	return n < 10 && n > 0\n", "NOT JUDGED  no-failure  no test failed, and yet: exit status 3"},
+}
 
-// TestJudges: SEC-SECRET-060. Only a mutant that a failing test killed is a success; each other end has a list of its own
-// here, and one with a killed mutant beside it.
+// TestJudges: SEC-SECRET-060. Only a mutant that a failing test killed is a success.
 func TestJudges(t *testing.T) {
-	tests := map[string]struct {
-		mutants, args, want string // want is in the output
-		code                int
-	}{
-		"killed":              {killed, "", "killed    a/killed  TestSmall", 0},
-		"killed among others": {killed + survivor, "^a/", "mutants: 1 killed, 0 survived of 1", 0},
-		"embedded file":       {"== x\nfile m/rules\ntests ./m Rules\n-deny\n+allow\n", "", "killed    x  TestRules", 0},
-		"a line taken out": {
-			"== x\nfile m/m.go\ntests ./m Rules\n //go:embed rules\n-var rules string\n+var rules string // embedded\n+\n+func init() { rules = \"\" }\n",
-			"", "killed    x", 0,
-		},
-
-		"survivor":               {killed + survivor, "", "mutants: 1 killed, 1 survived of 2", 1},
-		"survivor, named":        {killed + survivor, "surv", "SURVIVED  b/survivor", 1},
-		"text is not there":      {killed + "== x\nfile m/m.go\ntests ./m Small\n-return n < 10\n+return n\n", "", "DOES NOT APPLY  x", 1},
-		"text is there twice":    {killed + "== x\nfile m/m.go\ntests ./m Small\n-\n+// x\n", "", "the old text occurs", 1},
-		"file is not there":      {killed + "== x\nfile m/gone.go\ntests ./m Small\n-a\n+b\n", "", "DOES NOT APPLY  x", 1},
-		"does not compile":       {killed + "== x\nfile m/m.go\ntests ./m Small\n-	return n < 10\n+	return n\n", "", "DOES NOT COMPILE  x", 1},
-		"no test like that":      {killed + "== x\nfile m/m.go\ntests ./m Nothing\n-	return n < 10\n+	return n < 9\n", "", "NOT JUDGED  x  ./m has no test like", 1},
-		"no tests in a package":  {killed + "== x\nfile m/m.go\ntests ./empty X\n-	return n < 10\n+	return n < 9\n", "", "NOT JUDGED  x  ./empty has no tests", 1},
-		"package is not there":   {killed + "== x\nfile m/m.go\ntests ./gone X\n-	return n < 10\n+	return n < 9\n", "", "NOT JUDGED  x", 1},
-		"fails in any case":      {killed + "== x\nfile m/m.go\ntests ./m Fails\n-	return n < 10\n+	return n < 9\n", "", "without the mutant the tests do not pass", 1},
-		"fails without a test":   {killed + "== x\nfile m/m.go\ntests ./m NotMuch\n-	return n < 10\n+	return n < 10 && n > 0\n", "", "no test failed, and yet: exit status 3", 1},
-		"none is called so":      {killed, "zzz", "no mutant is called", 1},
-		"no regular expression":  {killed, "(", "missing closing", 1},
-		"no mutants at all":      {"# nothing\n", "", "there is no mutant", 1},
-		"a list that is damaged": {killed + "what is this\n", "", "a.txt: line 8", 1},
+	var list strings.Builder
+	for _, j := range judged {
+		list.WriteString("\n# why\n== " + j.mutant)
 	}
-	for _, name := range slices.Sorted(maps.Keys(tests)) {
-		tt := tests[name]
-		t.Run(name, func(t *testing.T) {
-			dir := module(t, tt.mutants)
-			var out bytes.Buffer
-			if code := run(t.Context(), dir, strings.Fields(tt.args), &out, &out); code != tt.code {
-				t.Errorf("exit %d, want %d", code, tt.code)
+	dir := module(t, list.String())
+	for args, want := range map[string]struct {
+		code int
+		text string // the end of the output
+	}{
+		"":         {1, "mutants: 2 killed, 1 survived of 12\n"},
+		"^killed$": {0, "mutants: 1 killed, 0 survived of 1\n"},
+		"survivor": {1, "mutants: 0 killed, 1 survived of 1\n"},
+		"no-text":  {1, "mutants: 0 killed, 0 survived of 1\n"},
+		"no-build": {1, "mutants: 0 killed, 0 survived of 1\n"},
+		"fails":    {1, "mutants: 0 killed, 0 survived of 1\n"},
+		"zzz":      {1, "mutate: no mutant is called as \"zzz\"\n"},
+		"(":        {1, "missing closing ): `(`\n"},
+		"a b":      {1, "at most one regular expression is taken\n"},
+	} {
+		var out bytes.Buffer
+		if code := run(t.Context(), dir, strings.Fields(args), &out, &out); code != want.code || !strings.HasSuffix(out.String(), want.text) {
+			t.Errorf("%q: exit %d, want %d and %q:\n%s", args, code, want.code, want.text, out.String())
+		}
+		for _, j := range judged {
+			if args == "" && !strings.Contains("\n"+out.String(), "\n"+j.want) {
+				t.Errorf("no %q in\n%s", j.want, out.String())
 			}
-			if !strings.Contains(out.String(), tt.want) {
-				t.Errorf("no %q in\n%s", tt.want, out.String())
-			}
-			if after, err := os.ReadFile(filepath.Join(dir, "m", "m.go")); err != nil || string(after) != source {
-				t.Errorf("the tree was touched: %v", err)
-			}
-			if _, err := os.Stat(filepath.Join(dir, "m", "left")); err == nil {
-				t.Error("a test wrote into the tree")
-			}
-		})
+		}
+	}
+	if after, err := os.ReadFile(filepath.Join(dir, "m", "m.go")); err != nil || string(after) != source {
+		t.Errorf("the tree was touched: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "m", "left")); err == nil {
+		t.Error("a test wrote into the tree")
 	}
 }
 
@@ -170,7 +166,7 @@ func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var out bytes.Buffer
-	if code := run(ctx, module(t, killed), nil, &out, &out); code != 1 {
+	if code := run(ctx, module(t, "== "+judged[0].mutant), nil, &out, &out); code != 1 {
 		t.Errorf("exit %d: %s", code, out.String())
 	}
 	left, err := filepath.Glob(filepath.Join(tmp, "mutate*"))
@@ -181,7 +177,9 @@ func TestInterrupted(t *testing.T) {
 
 func TestDamagedLists(t *testing.T) {
 	for name, list := range map[string]string{
+		"nothing":           "# nothing\n== \n",
 		"before any mutant": "file m/m.go\n",
+		"neither nor":       "== " + judged[0].mutant + "what is this\n",
 		"no file":           "== x\ntests ./m X\n-a\n+b\n",
 		"no tests":          "== x\nfile m/m.go\n-a\n+b\n",
 		"no old text":       "== x\nfile m/m.go\ntests ./m X\n+b\n",
@@ -196,8 +194,11 @@ func TestDamagedLists(t *testing.T) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
-	if _, err := readAll(os.DirFS(module(t, killed+killed))); err == nil {
+	if _, err := readAll(os.DirFS(module(t, "== "+judged[0].mutant+"== "+judged[0].mutant))); err == nil {
 		t.Error("two mutants of one name are taken")
+	}
+	if _, err := readAll(os.DirFS(module(t, "# nothing\n"))); err == nil {
+		t.Error("no mutant at all is taken")
 	}
 }
 
