@@ -4,11 +4,14 @@ GO      ?= go
 TOOLS   := $(CURDIR)/.tools
 LINT    := $(TOOLS)/golangci-lint-2.15.0
 VULN    := $(TOOLS)/govulncheck-1.9.0
+SBOM    := $(TOOLS)/cyclonedx-gomod-1.10.0
+LICENCE := $(TOOLS)/go-licenses-1.6.0
+APIDIFF := $(TOOLS)/apidiff-20261014
 SYSTEMS := linux darwin windows freebsd
 
 export CGO_ENABLED ?= 0
 
-.PHONY: help demo test race erased check fmt vet lint trace tracing policy policy-check conformance size vuln bench fuzz mutate clean
+.PHONY: help demo test race erased check fmt vet lint trace tracing policy policy-check conformance size coverage fuzz-short reproducible sbom licences api vuln bench fuzz mutate clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -36,7 +39,7 @@ race:
 	elif [ "$$CI" = true ]; then echo "the race detector needs a C compiler: apt-get install gcc" >&2; exit 1; \
 	else echo "not run: race detector: apt-get install gcc"; fi
 
-check: fmt vet lint tracing policy-check conformance size vuln ## Format, vet, lint, tracing, default rules, OPA's cases, size, vulnerabilities
+check: fmt vet lint tracing policy-check conformance size coverage fuzz-short reproducible sbom licences api vuln ## All that has to hold of a release
 
 fmt: $(LINT)
 	@out=$$($(LINT) fmt --diff); if [ -n "$$out" ]; then echo "$$out"; echo "fix with: $(LINT) fmt"; exit 1; fi
@@ -74,6 +77,27 @@ size: ## Fail when a stripped program that links loader is over 8 MB, or links O
 vuln: $(VULN) ## Known vulnerabilities; VULNDB=DIR names a copy of the database
 	@sh .ci/vuln $(VULN)
 
+coverage: ## Fail when a refusal of the packages that guard has no test
+	@mkdir -p bin
+	@$(GO) test -count=1 -coverpkg=./secret,./kdf,./policy,./loader -coverprofile=bin/coverage.out \
+		./secret ./kdf ./policy ./loader ./cmd/secretcheck >bin/coverage.log || true # make test has run them; under coverage some children cannot write theirs
+	@grep -h coverage: bin/coverage.log | sed 's/ of statements in.*//' ; $(GO) run ./internal/refusals bin/coverage.out
+
+fuzz-short:
+	@FUZZTIME=2s sh .ci/fuzz
+
+reproducible: ## Fail when two builds of secretcheck differ
+	@sh .ci/reproducible
+
+sbom: $(SBOM) reproducible ## List what is linked into secretcheck
+	@sh .ci/sbom $(SBOM)
+
+licences: $(LICENCE) ## Fail on a licence that is not known or not allowed
+	@sh .ci/licences $(LICENCE)
+
+api: $(APIDIFF) ## Fail when a public package broke what the last release has
+	@sh .ci/api $(APIDIFF)
+
 $(LINT):
 	@mkdir -p $(TOOLS)
 	GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -83,6 +107,21 @@ $(VULN):
 	@mkdir -p $(TOOLS)
 	GOBIN=$(TOOLS) $(GO) install golang.org/x/vuln/cmd/govulncheck@v1.9.0
 	@mv $(TOOLS)/govulncheck $@
+
+$(SBOM):
+	@mkdir -p $(TOOLS)
+	GOBIN=$(TOOLS) $(GO) install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+	@mv $(TOOLS)/cyclonedx-gomod $@
+
+$(LICENCE):
+	@mkdir -p $(TOOLS)
+	GOBIN=$(TOOLS) $(GO) install github.com/google/go-licenses@v1.6.0
+	@mv $(TOOLS)/go-licenses $@
+
+$(APIDIFF):
+	@mkdir -p $(TOOLS)
+	GOBIN=$(TOOLS) $(GO) install golang.org/x/exp/cmd/apidiff@v0.0.0-20261014143641-f0251eb4aa3e
+	@mv $(TOOLS)/apidiff $@
 
 bench: ## Ratios against targets and peers; exit 1 on a miss
 	cd bench && $(GO) run .

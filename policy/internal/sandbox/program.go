@@ -182,13 +182,19 @@ func (p *Program) Acquire(ctx context.Context) (*Instance, error) {
 // Release gives an instance back. One that did anything but what it should is thrown away: a new one costs little, and
 // what is in its memory cannot be known.
 func (p *Program) Release(inst *Instance, good bool) {
-	if good && !p.config.Fresh {
+	switch {
+	case good && !p.config.Fresh:
 		inst.forget()
-	} else {
+		p.slots <- inst
+	case good:
 		inst.close()
-		inst = nil
+		p.slots <- nil
+	default: // one that was stopped at its deadline may hold much, and who asked has waited long enough
+		go func() {
+			inst.close()
+			p.slots <- nil
+		}()
 	}
-	p.slots <- inst
 }
 
 // Close waits for evaluations that are under way and frees the guests. It must be called once.
