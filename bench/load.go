@@ -42,7 +42,11 @@ type place struct {
 
 func newPlace(files int, chained bool) (p *place, err error) {
 	p = &place{}
-	if p.dir, err = os.MkdirTemp("", "load"); err != nil {
+	home, err := os.UserHomeDir() // not below a directory that everybody writes to: no secret of a service is
+	if err != nil {
+		return nil, err
+	}
+	if p.dir, err = os.MkdirTemp(home, ".load"); err != nil {
 		return nil, err
 	}
 	if p.dir, err = filepath.EvalSymlinks(p.dir); err != nil {

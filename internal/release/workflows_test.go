@@ -1,4 +1,5 @@
-package trace
+// Package release holds the test of what builds a release.
+package release
 
 import (
 	"os"
@@ -11,7 +12,7 @@ import (
 
 // TestActionsArePinned: SEC-SECRET-062. What runs for a release is named by its commit, and may do no more than it says.
 func TestActionsArePinned(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join(repository(t), ".github", "workflows", "*.yml"))
+	files, err := filepath.Glob(filepath.Join("..", "..", ".github", "workflows", "*.yml"))
 	if err != nil || len(files) < 2 {
 		t.Fatalf("workflows %q, error %v", files, err)
 	}
