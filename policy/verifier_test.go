@@ -569,12 +569,18 @@ func TestStateIsOutOfTheBundlesReach(t *testing.T) {
 	write(top + "/bundles/..data-1/q.tar.gz")
 	must(os.Mkdir(top+"/bundles/below", 0o700))
 	must(os.Mkdir(top+"/elsewhere", 0o700))
+	must(os.Mkdir(top+"/start", 0o700))
+	must(os.MkdirAll(top+"/deep/er", 0o700))
+	must(os.Symlink("../deep/er", top+"/start/step"))
 	must(os.Symlink("bundles", top+"/alias"))
 	must(os.Symlink("..data-1", top+"/bundles/..data"))
 	for _, suffix := range []string{"", policy.SignatureSuffix} {
 		must(os.Symlink("..data/q.tar.gz"+suffix, top+"/bundles/q.tar.gz"+suffix))
 		must(os.Symlink("../bundles/p.tar.gz"+suffix, top+"/elsewhere/p.tar.gz"+suffix))
 		must(os.Symlink("elsewhere/p.tar.gz"+suffix, top+"/p2.tar.gz"+suffix))
+		must(os.Symlink("../../bundles/p.tar.gz"+suffix, top+"/deep/er/p.tar.gz"+suffix))
+		must(os.Symlink("er/p.tar.gz"+suffix, top+"/deep/p.tar.gz"+suffix))
+		must(os.Symlink("step/../p.tar.gz"+suffix, top+"/start/p.tar.gz"+suffix))
 	}
 	for _, c := range []struct {
 		bundle, state string
@@ -595,6 +601,8 @@ func TestStateIsOutOfTheBundlesReach(t *testing.T) {
 		{"/elsewhere/p.tar.gz", "/bundles/state", false},
 		{"/p2.tar.gz", "/elsewhere/state", false}, // a link on the way lies there
 		{"/p2.tar.gz", "/state", false},
+		{"/start/p.tar.gz", "/deep/state", false}, // a link on the way lies there: .. is not where it seems to be
+		{"/start/p.tar.gz", "/elsewhere/state", true},
 	} {
 		t.Run("POL-5006 "+c.bundle+" and "+c.state, func(t *testing.T) {
 			v := s.v
@@ -613,6 +621,37 @@ func TestStateIsOutOfTheBundlesReach(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWaysThatLeadNowhere: POL-5006. Where it cannot be told whether the state is in the bundle's reach, it is.
+func TestWaysThatLeadNowhere(t *testing.T) {
+	s := newSigner(t)
+	dir := t.TempDir()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	archive := marshal(t, bundleOf(t, grants))
+	must(os.WriteFile(filepath.Join(dir, "p0"), archive, 0o600))
+	for i := range 40 {
+		must(os.Symlink(fmt.Sprintf("p%d", i), filepath.Join(dir, fmt.Sprintf("p%d", i+1))))
+	}
+	file := filepath.Join(dir, "p0")
+	must(os.WriteFile(file+policy.SignatureSuffix, s.sign(archive, statement(1)), 0o600))
+	if b, err := s.v.VerifyFile(file); b == nil || err != nil {
+		t.Errorf("control: %v", err)
+	}
+	if b, err := s.v.VerifyFile(filepath.Join(dir, "p40")); b != nil || err == nil || !strings.Contains(err.Error(), "more than 40 symbolic links") {
+		t.Errorf("too many links: %v", err)
+	}
+	s.v.StateFile = filepath.Join(filepath.Dir(s.v.StateFile), "missing", "state")
+	b, err := s.v.VerifyFile(filepath.Join(dir, "p1")) // unsigned, which would be the next refusal
+	if b != nil || !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a state in no directory: %v", err)
+	}
+	refusedAs(t, err, policy.ErrState)
 }
 
 func TestFilesThatAreNoBundle(t *testing.T) {
