@@ -289,6 +289,21 @@ func TestAClosedEngineStaysClosed(t *testing.T) {
 	}
 }
 
+// TestWhatCannotBeRecordedIsNotInForce: POL-5006. The state can be read, so the bundle is verified, but not written.
+func TestWhatCannotBeRecordedIsNotInForce(t *testing.T) {
+	s := newSigner(t)
+	e := openSigned(t, s.bundle(1, grants))
+	next := s.bundle(2, grants)
+	lock := s.v.StateFile + ".lock"
+	if err := errors.Join(os.Remove(lock), os.Mkdir(lock, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	refusedAs(t, e.Activate(t.Context(), next), policy.ErrState)
+	if d, err := e.Decide(t.Context(), goodRequest()); err != nil || d.Info().Signed.Revision != 1 {
+		t.Errorf("decided by %+v, %v", d.Info(), err)
+	}
+}
+
 // TestEnginesThatShareAState: of two processes that activate at once, the later revision is what is recorded.
 func TestEnginesThatShareAState(t *testing.T) {
 	s := newSigner(t)

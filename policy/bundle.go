@@ -109,7 +109,7 @@ func (b *Bundle) Marshal() ([]byte, error) {
 	}
 	manifest, err := b.Manifest.marshal()
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrBundle, manifestFile, err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrBundle, manifestFile, err) // not covered: strings and numbers always marshal
 	}
 	files := maps.Clone(b.Rego)
 	if files == nil {

@@ -117,6 +117,12 @@ func TestReadBundleRefuses(t *testing.T) {
 		many = append(many, entry{name: fmt.Sprintf("/%d.rego", i)})
 	}
 	plus := func(e entry) []byte { return pack(append(good(), e)) }
+	// The last byte that may come out of an archive is the last of a file: what exceeds the bound is the next header.
+	full := []entry{{name: "/data.json", content: strings.Repeat(" ", maxData)}, {name: "/policy.wasm", content: strings.Repeat("w", maxWasm)}}
+	for i := range 16 {
+		full = append(full, entry{name: fmt.Sprintf("/%d.rego", i), content: strings.Repeat("#", maxRego)})
+	}
+	full[17].content = full[17].content[:maxRego-len(full)*512]
 	corrupt := bytes.Clone(fine)
 	corrupt[len(corrupt)-6] ^= 1 // in the checksum
 	for name, c := range map[string]struct {
@@ -137,6 +143,7 @@ func TestReadBundleRefuses(t *testing.T) {
 		"a second tarball":         {gzipped(t, append(tarball(t, good()), tarball(t, good())...)), "data after the end of the tarball"},
 		"too large":                {make([]byte, maxArchive+1), "the archive has 100663297 bytes"},
 		"too much unpacked":        {gzipped(t, append(tarball(t, good()), make([]byte, maxUnpacked)...)), "bytes unpacked"},
+		"full before the end":      {pack(full), "bundle: a decompression bomb"},
 		"too many entries":         {pack(many), "more than 1000 entries"},
 		"a module too large":       {plus(entry{name: "/a.rego", content: strings.Repeat("#", maxRego+1)}), "a.rego has 1048577 bytes"},
 		"Wasm said to be large":    {gzipped(t, tarball(t, []entry{{name: "/policy.wasm", size: maxWasm + 1}})), "policy.wasm has 16777217 bytes"},
@@ -174,11 +181,17 @@ func TestReadBundleRefuses(t *testing.T) {
 		"manifest of other case":   {manifest(`{"Revision":"x"}`), `unknown field "Revision"`},
 		"manifest repeated":        {manifest(`{"revision":"a","revision":"b"}`), "duplicate member"},
 		"manifest of Rego v0":      {manifest(`{"rego_version":0}`), "version 0 of Rego is not supported"},
+		"manifest of what Rego":    {manifest(`{"rego_version":"1"}`), "rego_version: want a number"},
 		"manifest of mixed Rego":   {manifest(`{"file_rego_versions":{}}`), "different Rego versions"},
 		"manifest's revision":      {manifest(`{"revision":7}`), "revision: want a string"},
 		"manifest's root":          {manifest(strings.Replace(goodManifest, `["secrets"]`, `["other"]`, 1)), `root "other"`},
 		"manifest's API":           {manifest(strings.Replace(goodManifest, `{`, `{"metadata":{"api":"v2"},`, 1)), `made for API "v2"`},
 		"manifest's metadata":      {manifest(strings.Replace(goodManifest, `{`, `{"metadata":{"time":"1h"},`, 1)), `metadata: unknown field "time"`},
+		"metadata of no object":    {manifest(`{"metadata":[]}`), "metadata: want an object"},
+		"metadata's name":          {manifest(`{"metadata":{"name":7}}`), "metadata: name: want a string"},
+		"entrypoints no list":      {manifest(`{"wasm":{}}`), "wasm: want a list"},
+		"entrypoint no object":     {manifest(`{"wasm":["secrets/load/may_ask"]}`), "wasm: want an object"},
+		"entrypoint of no module":  {manifest(`{"wasm":[{"entrypoint":"secrets/load/may_ask"}]}`), "wasm: module: want a string"},
 		"entrypoints none":         {manifest(`{"revision":"r"}`), `entrypoint "secrets/load/decision" is missing`},
 		"entrypoint may_ask":       {manifest(strings.Replace(goodManifest, "may_ask", "may", 1)), `entrypoint "secrets/load/may_ask" is missing`},
 		"entrypoint decision":      {manifest(strings.Replace(goodManifest, "decision", "d", 1)), `entrypoint "secrets/load/decision" is missing`},

@@ -241,3 +241,29 @@ func TestFresh(t *testing.T) {
 		}
 	}
 }
+
+// TestSmokeInputsOfGuestsThatTakeAnything: POL-5010. A case that cannot be put as the other question is not passed.
+func TestSmokeInputsOfGuestsThatTakeAnything(t *testing.T) {
+	e := guest(t, "parrot.wasm", []byte(allowJSON), Options{Limits: Limits{Deadline: 10 * time.Second}})
+	a := e.active.Load()
+	c := &smokeCase{input: json.RawMessage("[" + strings.Repeat(" ", 4000) + "]"), allow: true}
+	var fault *json.UnmarshalTypeError
+	if err := a.runCase(t.Context(), c); !errors.As(err, &fault) {
+		t.Errorf("no object: %v", err)
+	}
+	c.input = json.RawMessage(`{"a":"` + strings.Repeat("x", 4000) + `"}`)
+	e.Close()
+	if err := a.runCase(t.Context(), c); !errors.Is(err, sandbox.ErrClosed) {
+		t.Errorf("closed: %v", err)
+	}
+}
+
+// TestADamagedDefaultIsNotRun: POL-1005. What is built in is read as strictly as what comes from outside.
+func TestADamagedDefaultIsNotRun(t *testing.T) {
+	whole := defaultBundle
+	t.Cleanup(func() { defaultBundle = whole })
+	defaultBundle = whole[:len(whole)-1]
+	if b, err := DefaultBundle([]byte("{}")); b != nil || !errors.Is(err, ErrBundle) {
+		t.Errorf("bundle %v, error %v", b, err)
+	}
+}

@@ -124,6 +124,12 @@ func TestLimitsAreRanges(t *testing.T) {
 			t.Errorf("POL-2006 %+v: %v", l, err)
 		}
 	}
+	for _, n := range []int{-1, 64<<20 + 1} {
+		if e, err := policy.Open(t.Context(), &policy.Bundle{}, policy.Options{MemoBytes: n}); e != nil || err == nil ||
+			!strings.Contains(err.Error(), "MemoBytes is") {
+			t.Errorf("POL-2006 MemoBytes %d: %v", n, err)
+		}
+	}
 }
 
 func TestConcurrentDecisions(t *testing.T) { // EXP-RELIABLE-8002

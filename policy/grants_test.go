@@ -45,6 +45,7 @@ func TestParseGrantsRefuses(t *testing.T) {
 		"no actions":            {granting(`"id":"token","source":"file","paths":["/a"]`), `grant "token": field "actions" is missing`},
 		"an unknown action":     {granting(strings.Replace(file, "load_secret", "load", 1)), in("actions", `unknown value "load"; known: ["load_secret"`)},
 		"an unknown source":     {granting(strings.Replace(file, `"file"`, `"vault"`, 1)), in("source", `unknown value "vault"`)},
+		"a source no string":    {granting(strings.Replace(file, `"file"`, `1`, 1)), in("source", "want a string")},
 		"a relative path":       {granting(strings.Replace(file, "/a", "a", 1)), in("paths", `"a" is not an absolute path`)},
 		"a path that climbs":    {granting(strings.Replace(file, "/a", "/a/../b", 1)), in("paths", `"/a/../b" is not clean; write "/b"`)},
 		"a path too long":       {granting(strings.Replace(file, "/a", "/"+strings.Repeat("ä", 2100), 1)), in("paths", "")},
@@ -71,6 +72,13 @@ func TestParseGrantsRefuses(t *testing.T) {
 		"an unknown group":      {granting(file + `,"relax":{"group_read":-1}`), in("relax", "group_read: -1 is not between 0 and 4294967294")},
 		"a file system unknown": {granting(file + `,"relax":{"filesystem":"unknown"}`), in("relax", `filesystem: "unknown" is not the name`)},
 		"a false relax":         {granting(file + `,"relax":{"world_read":false}`), in("relax", "world_read: write true, or leave it out")},
+		"a relax no string":     {granting(file + `,"relax":{"filesystem":true}`), in("relax", "filesystem: want a string")},
+		"an item no string":     {granting(file + `,"dirs":[1]`), in("dirs", "want a string")},
+		"a switch no boolean":   {granting(file + `,"relax":{"symlink":"true"}`), in("relax", "symlink: want a boolean")},
+		"an empty require":      {granting(file + `,"require":{}`), in("require", "it requires nothing")},
+		"a user required":       {granting(file + `,"require":{"uid":-1}`), in("require", "uid: -1 is not between 0 and 4294967294")},
+		"a unit no string":      {granting(file + `,"require":{"unit":1}`), in("require", "unit: want a string")},
+		"a template required":   {granting(file + `,"require":{"unit":"queen-rbee@.service"}`), in("require", `unit: "queen-rbee@.service" is not the full name`)},
 		"a number too large":    {granting(file + `,"max_bytes":1e30`), in("max_bytes", "want a number of the right kind")},
 		"nothing fits":          {granting(file + `,"min_length":9,"max_bytes":8`), in("min_length", "more than max_bytes")},
 		"memory unknown":        {granting(file + `,"min_memory":"ram"`), in("min_memory", `unknown value "ram"`)},
@@ -149,4 +157,16 @@ func FuzzParseGrants(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestOnlyKnownFieldsAreSet: POL-1004. A field that was listed and is not read would be taken for granted.
+func TestOnlyKnownFieldsAreSet(t *testing.T) {
+	if err := new(Grant).set("path", []byte(`"/a"`)); err == nil {
+		t.Error("a field is set that no grant has")
+	}
+	for _, field := range grantFields() {
+		if err := new(Grant).set(field, []byte("null")); err == nil || err.Error() == "not handled" {
+			t.Errorf("field %q: %v", field, err)
+		}
+	}
 }

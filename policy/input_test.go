@@ -150,3 +150,15 @@ func TestRequestsThatAreNotAsked(t *testing.T) {
 		t.Errorf("control: %v", err)
 	}
 }
+
+// TestOnlyUTF8IsWritten: POL-2005. What an audit log gets is refused as the request itself is.
+func TestOnlyUTF8IsWritten(t *testing.T) {
+	r := goodInput()
+	r.Resource.Path = "/\xff"
+	if _, err := r.AppendJSON(nil); !errors.Is(err, ErrRequest) {
+		t.Errorf("facts: %v", err)
+	}
+	if _, err := appendWhole(nil, askReference, r); !errors.Is(err, ErrRequest) {
+		t.Errorf("reference: %v", err)
+	}
+}

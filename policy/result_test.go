@@ -43,6 +43,7 @@ func TestOnlyAWellFormedAllowAllows(t *testing.T) {
 		"bad code":                 swap(`[],`, `[`+reasonJSON("No_Grant", "note")+`],`),
 		"empty code":               swap(`[],`, `[`+reasonJSON("", "note")+`],`),
 		"long code":                swap(`[],`, `[`+reasonJSON(strings.Repeat("a", 65), "note")+`],`),
+		"longer than escapes are":  swap(`[],`, `[`+reasonJSON(strings.Repeat("a", 6*maxCode+1), "note")+`],`),
 		"unknown severity":         swap(`[],`, `[`+reasonJSON("x", "fatal")+`],`),
 		"long message":             swap(`[],`, `[`+strings.Replace(reasonJSON("x", "note"), `"m"`, `"`+strings.Repeat("m", maxText+1)+`"`, 1)+`],`),
 		"unknown obligation":       swap(`"max_bytes":0`, `"max_bytes":0,"log":1`),

@@ -73,6 +73,15 @@ func TestAllowedButNotAskable(t *testing.T) {
 	}
 }
 
+// TestNoAnswerToTheFirstQuestion: POL-5010. A policy that cannot refuse what every sane one refuses is not opened.
+func TestNoAnswerToTheFirstQuestion(t *testing.T) {
+	b := tinyPolicy("g-1")
+	b.Wasm = []byte(strings.Replace(string(b.Wasm), `"allow":false`, `"allow":"no"!`, 1))
+	if e, err := policy.Open(t.Context(), b, patient); e != nil || !errors.Is(err, policy.ErrSmoke) || !errors.Is(err, policy.ErrEvaluation) {
+		t.Errorf("engine %v, error %v", e, err)
+	}
+}
+
 func TestMalformedSmoke(t *testing.T) {
 	many := strings.TrimSuffix(strings.Repeat(`{"name":"a","input":{},"allow":false},`, 101), ",")
 	for name, c := range map[string]struct{ smoke, want string }{

@@ -113,7 +113,7 @@ func (c *jsonChecker) members(at []string) error {
 			return c.syntax(err)
 		}
 		name, ok := tok.(string)
-		if !ok { // unreachable: the decoder gives nothing else as a name
+		if !ok { // the decoder gives nothing else as a name
 			return c.fault(place, "a member name is not a string")
 		}
 		if seen[name] {

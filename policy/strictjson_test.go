@@ -1,7 +1,9 @@
 package policy
 
 import (
+	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 )
 
@@ -32,4 +34,27 @@ func TestBrokenJSONIsPlaced(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestFaultsThatTheDecoderDoesNotHave: POL-1004. Should it change, a document is still refused, at a place within it.
+func TestFaultsThatTheDecoderDoesNotHave(t *testing.T) {
+	inList := func(data string) *jsonChecker {
+		c := &jsonChecker{[]byte(data), json.NewDecoder(strings.NewReader(data))}
+		if _, err := c.dec.Token(); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	for want, err := range map[string]error{
+		"a member name is not a string": inList(`[1]`).members(nil),
+		"odd":                           inList(`[1]`).syntax(errors.New("odd")),
+	} {
+		var at *JSONError
+		if !errors.As(err, &at) || *at != (JSONError{Line: 1, Column: 2, Reason: want}) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+	if at := firstInvalid([]byte("\u00e4")); at != 2 {
+		t.Errorf("a valid text is invalid at %d", at)
+	}
 }
