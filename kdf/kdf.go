@@ -32,9 +32,6 @@ func Derive(token *secret.Secret, domain string) (*secret.Key, error) {
 	}
 	var key *secret.Key
 	err := token.Use(func(b []byte) (err error) {
-		if len(b) == 0 { // no such secret can be made, and RFC 5869 would derive a key that everybody knows
-			return fmt.Errorf("%w: empty token", secret.ErrInvalidFormat)
-		}
 		key, err = token.Options().NewKey(func(buf []byte) error { return derive(buf, b, nil, domain) })
 		return err
 	})
@@ -59,6 +56,9 @@ func checkDomain(domain string) error {
 
 // derive fills dst with HKDF-SHA256 output.
 func derive(dst, token, salt []byte, domain string) error {
+	if len(token) == 0 { // no such secret can be made, and RFC 5869 would derive a key that everybody knows
+		return fmt.Errorf("%w: empty token", secret.ErrInvalidFormat)
+	}
 	var used digests
 	defer used.overwrite()
 	var err error

@@ -282,3 +282,23 @@ func TestFIPSShortToken(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestDeriveRefuses: SM-LOAD-4003: nothing is derived from an empty token, which no secret holds, nor more than HKDF has to give.
+func TestDeriveRefuses(t *testing.T) {
+	token := []byte("worker-token-0123456789")
+	for name, tt := range map[string]struct {
+		size  int
+		token []byte
+		want  error
+	}{
+		"no token":         {secret.KeySize, nil, secret.ErrInvalidFormat},
+		"the most":         {255 * sha256.Size, token, nil}, // the control: RFC 5869, section 2.3
+		"more than it has": {255*sha256.Size + 1, token, ErrDerivation},
+	} {
+		dst := make([]byte, tt.size)
+		err := derive(dst, tt.token, nil, SealKeyV1)
+		if zero := bytes.Equal(dst, make([]byte, tt.size)); !errors.Is(err, tt.want) || zero != (tt.want != nil) {
+			t.Errorf("SM-LOAD-4003 %s: error %v, want %v; nothing written: %v", name, err, tt.want, zero)
+		}
+	}
+}

@@ -15,11 +15,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/llorch/secrets-management/internal/auditlog"
 	"github.com/llorch/secrets-management/loader"
+	"github.com/llorch/secrets-management/policy"
 )
 
 // verified is what the verifier says of a log, its head file included.
@@ -232,6 +234,40 @@ func TestAuditWriter(t *testing.T) {
 	}
 	if err := loader.NewAuditWriter(failingWriter{}).Record(context.Background(), &loader.Entry{}); !errors.Is(err, errFull) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestWhatHasNoJSON: AUD-1001, AUD-1006. An entry that no log can hold is an error of each sink, and no part of it is written.
+func TestWhatHasNoJSON(t *testing.T) {
+	path := t.TempDir() + "/audit.jsonl"
+	file, err := loader.OpenAuditFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	var out bytes.Buffer
+	sinks := map[string]loader.AuditSink{
+		"file": file, "writer": loader.NewAuditWriter(&out), "handler": loader.NewAuditHandler(slog.NewJSONHandler(&out, nil)),
+	}
+	unsigned := &loader.Entry{Bundles: loader.Bundles{"policy": {Signed: &policy.Statement{}}}}
+	for name, sink := range sinks {
+		if err := sink.Record(context.Background(), unsigned); !errors.Is(err, policy.ErrStatement) {
+			t.Errorf("AUD-1006 %s: error %v", name, err)
+		}
+	}
+	late := &loader.Entry{Timestamp: time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)} // RFC 3339 has four digits
+	for _, name := range []string{"file", "writer"} {
+		if err := sinks[name].Record(context.Background(), late); err == nil || !strings.Contains(err.Error(), "year") {
+			t.Errorf("AUD-1006 %s: error %v", name, err)
+		}
+	}
+	if log, err := os.ReadFile(path); err != nil || len(log) != 0 || out.Len() != 0 {
+		t.Errorf("written: %q and %q, error %v", log, &out, err)
+	}
+	for name, sink := range sinks { // the control
+		if err := sink.Record(context.Background(), &loader.Entry{Timestamp: time.Unix(0, 0)}); err != nil {
+			t.Errorf("AUD-1006 %s: error %v", name, err)
+		}
 	}
 }
 

@@ -119,6 +119,49 @@ func TestObligationOfMemory(t *testing.T) {
 	}
 }
 
+// TestObligationOfLockedMemory: OPS-1002. The same without a child: the limit is in force for one thread and one load.
+func TestObligationOfLockedMemory(t *testing.T) {
+	tell := func(r *policy.Request) { r.Context.Memory = policy.MemorySecret }
+	big := strings.Repeat("x", 100_000) // a mapping of its own: memory that is locked already does not do
+	for demand, good := range map[string]bool{"": true, `,"min_memory":"heap"`: true, `,"min_memory":"locked"`: false} {
+		w := lied(t, demand, tell)
+		ref := w.file("token", big, 0o600)
+		withoutLocks(t, func() {
+			s, err := w.l.LoadSecret(context.Background(), ref)
+			if good {
+				must(w, err)
+				s.Close()
+				return
+			}
+			w.refused(s, err, loader.ErrDenied, "weak_memory")
+		})
+	}
+}
+
+// withoutLocks calls f on a thread that may lock no more memory.
+func withoutLocks(t *testing.T, f func()) {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var old, less [2]unix.CapUserData
+	var limit unix.Rlimit
+	if err := errors.Join(unix.Capget(&header, &old[0]), unix.Prlimit(0, unix.RLIMIT_MEMLOCK, nil, &limit)); err != nil {
+		t.Fatal(err)
+	}
+	less = old
+	less[0].Effective &^= 1 << unix.CAP_IPC_LOCK
+	defer func() {
+		if err := errors.Join(unix.Capset(&header, &old[0]), unix.Prlimit(0, unix.RLIMIT_MEMLOCK, &limit, nil)); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := errors.Join(unix.Capset(&header, &less[0]), unix.Prlimit(0, unix.RLIMIT_MEMLOCK, &unix.Rlimit{Max: limit.Max}, nil)); err != nil {
+		t.Fatal(err)
+	}
+	f()
+}
+
 // filterNothing puts the process under a seccomp filter that allows everything.
 func filterNothing() error {
 	runtime.LockOSThread()

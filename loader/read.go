@@ -106,10 +106,7 @@ func (a *attempt) fill(ctx context.Context, buf []byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := again.Close(); err != nil {
-		return 0, err
-	}
-	return n, a.changed(a.target.Unchanged(f))
+	return n, errors.Join(again.Close(), a.changed(a.target.Unchanged(f)))
 }
 
 func (a *attempt) changed(err error) error {

@@ -71,7 +71,7 @@ func (a *attempt) environment() error {
 // what it loads (AT_SECURE, getauxval(3)).
 func lookupEnv(name string) (string, bool) {
 	if secureExecution() {
-		return "", false
+		return "", false // not covered: the kernel sets AT_SECURE for a child alone (TestSecureExecution)
 	}
 	return os.LookupEnv(name)
 }

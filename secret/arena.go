@@ -166,7 +166,7 @@ func (a *arena) probe() (Level, error) {
 	defer a.mu.Unlock()
 	c, err := a.partialLocked(tokenClass, false)
 	if err != nil {
-		return LevelHeap, fmt.Errorf("%w: %w", ErrNotLocked, err)
+		return LevelHeap, fmt.Errorf("%w: %w", ErrNotLocked, err) // not covered: one page is refused only where no address space is left
 	}
 	return c.region.level, c.region.why
 }

@@ -83,6 +83,21 @@ func TestDecodeKeyEncodings(t *testing.T) {
 	}
 }
 
+// TestDecodeBase64Lengths: SM-LOAD-4001. Only the length of a key is decoded, into room for one.
+func TestDecodeBase64Lengths(t *testing.T) {
+	text := base64.StdEncoding.EncodeToString(spelledKey)
+	for _, tt := range []struct {
+		room int
+		text string
+		ok   bool
+	}{{KeySize - 1, text, false}, {KeySize + 1, text, false}, {0, "", false}, {KeySize, text[:42], false}, {KeySize, text + "=", false}, {KeySize, text, true}} {
+		dst := make([]byte, tt.room)
+		if err := decodeBase64Std(dst, []byte(tt.text)); (err == nil) != tt.ok || !tt.ok && (!errors.Is(err, ErrInvalidFormat) || !isZero(dst)) {
+			t.Errorf("SM-LOAD-4001 %d characters into %d bytes: error %v", len(tt.text), tt.room, err)
+		}
+	}
+}
+
 // TestSextetAgrees: every byte at every place, against encoding/base64.
 func TestSextetAgrees(t *testing.T) {
 	for _, alphabet := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {

@@ -36,7 +36,7 @@ func lock(data []byte) error {
 	}
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit) != nil {
-		return fmt.Errorf("mlock of %d bytes: %w", len(data), err)
+		return fmt.Errorf("mlock of %d bytes: %w", len(data), err) // not covered: everybody may read a limit of their own
 	}
 	return fmt.Errorf("mlock of %d bytes: %w (RLIMIT_MEMLOCK is %d; systemd: LimitMEMLOCK=)", len(data), err, limit.Cur)
 }
