@@ -61,7 +61,7 @@ func newSecretRegion(size int) (region, error) {
 	// The mapping keeps the file alive. A close of a memfd has nothing to report.
 	defer func() { _ = unix.Close(fd) }()
 	if err := unix.Ftruncate(fd, int64(size+2*os.Getpagesize())); err != nil {
-		return region{}, fmt.Errorf("memfd_secret: size: %w", err)
+		return region{}, fmt.Errorf("memfd_secret: size: %w", err) // not covered: where the kernel has no memfd_secret
 	}
 	r, err := reserve(fd, size, unix.MAP_SHARED)
 	if err != nil {
@@ -73,7 +73,7 @@ func newSecretRegion(size int) (region, error) {
 	}
 	if err != nil {
 		r.release()
-		return region{}, fmt.Errorf("memfd_secret: protect: %w", err)
+		return region{}, fmt.Errorf("memfd_secret: protect: %w", err) // not covered: where the kernel has no memfd_secret
 	}
 	r.level = LevelMemfdSecret // the kernel locks these pages and leaves them out of dumps by itself
 	return r, nil
