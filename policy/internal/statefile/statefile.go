@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -141,7 +142,7 @@ func checkWay(dir string, links int) error {
 		} else if runtime.GOOS != "windows" && fi.Mode().Perm()&0o022 != 0 && fi.Mode()&fs.ModeSticky == 0 {
 			return fmt.Errorf("others can write to %q: mode %04o", dir, fi.Mode().Perm())
 		}
-		above := filepath.Dir(dir)
+		above := parent(dir)
 		if above == dir {
 			return nil
 		}
@@ -149,14 +150,27 @@ func checkWay(dir string, links int) error {
 	}
 }
 
-// checkTarget looks at where a link leads, as it says and as it is.
+// parent is the directory that something lies in, or the root itself. Other than filepath.Dir it cleans nothing: behind a
+// link, ".." is what the link makes it, and the link is on the way.
+func parent(dir string) string {
+	if runtime.GOOS == "windows" {
+		return filepath.Dir(dir)
+	}
+	above, _ := filepath.Split(strings.TrimRight(dir, "/"))
+	if above = strings.TrimRight(above, "/"); above == "" {
+		return "/"
+	}
+	return above
+}
+
+// checkTarget looks at where a link leads, as it says, with every step, and as it is.
 func checkTarget(link string, links int) error {
 	target, err := os.Readlink(link)
 	if err != nil {
 		return cause(err)
 	}
 	if !filepath.IsAbs(target) {
-		target = filepath.Join(filepath.Dir(link), target)
+		target = parent(link) + string(filepath.Separator) + target
 	}
 	real, err := filepath.EvalSymlinks(link)
 	if err != nil {

@@ -195,6 +195,14 @@ func TestForeignPlaces(t *testing.T) {
 			}
 			return chmod(t, filepath.Dir(path)+"/first/state", wide, 0o777)
 		},
+		"a directory behind a link that goes up again behind another": func(t *testing.T, path string) string {
+			dir := filepath.Dir(path)
+			if err := errors.Join(os.MkdirAll(dir+"/real/sub", 0o700), os.Mkdir(dir+"/wide", 0o700), os.Symlink(dir+"/real/sub", dir+"/wide/step"),
+				os.Symlink("wide/step/../../.", dir+"/way")); err != nil {
+				t.Fatal(err)
+			}
+			return chmod(t, dir+"/way/state", dir+"/wide", 0o777)
+		},
 		"a directory": func(t *testing.T, path string) string {
 			if err := os.Mkdir(path+"2", 0o700); err != nil {
 				t.Fatal(err)
