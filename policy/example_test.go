@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"context"
+	"fmt"
 	"log"
 	"log/slog"
 
@@ -34,4 +35,27 @@ func ExampleWatch() {
 		log.Fatal(err)
 	}
 	// engine is what loader.Config.Policy takes
+}
+
+// The rules that are built in, with the grants of a service: no compiler and no bundle is needed.
+func ExampleDefault() {
+	engine, err := policy.Default([]byte(`{"secrets": {"services": {"queen-rbee": [
+		{"id": "token", "actions": ["load_secret"], "source": "file", "paths": ["/etc/llorch/secrets/api-token"]}]}}}`))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer engine.Close()
+	for _, service := range []string{"queen-rbee", "another"} {
+		decision, err := engine.Ask(context.Background(), &policy.Request{
+			Subject:  policy.Subject{Service: service},
+			Action:   policy.LoadSecret,
+			Resource: policy.Resource{Source: policy.SourceFile, Path: "/etc/llorch/secrets/api-token", Facts: policy.FactsObserved},
+			Context:  policy.Context{Phase: policy.PhaseRuntime, Memory: policy.MemoryLocked},
+		})
+		fmt.Println(service, decision.Allowed(), err)
+	}
+	// Output:
+	// queen-rbee true <nil>
+	// another false <nil>
 }
