@@ -61,7 +61,6 @@ func TestNoFileSystemCall(t *testing.T) {
 // forbidFiles has the kernel end this process at the next system call that concerns a file by name, or by a descriptor
 // that is none of its standard ones (seccomp(2)).
 func forbidFiles() error {
-	runtime.LockOSThread()
 	var filter []unix.SockFilter
 	add := func(code uint16, jt, jf uint8, k uint32) {
 		filter = append(filter, unix.SockFilter{Code: code, Jt: jt, Jf: jf, K: k})
@@ -72,6 +71,13 @@ func forbidFiles() error {
 		add(unix.BPF_RET|unix.BPF_K, 0, 0, unix.SECCOMP_RET_KILL_PROCESS)
 	}
 	add(unix.BPF_RET|unix.BPF_K, 0, 0, unix.SECCOMP_RET_ALLOW)
+	return filterCalls(filter)
+}
+
+// filterCalls puts all threads of this process under a filter, for good.
+func filterCalls(filter []unix.SockFilter) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return err
 	}

@@ -354,7 +354,7 @@ func FuzzReadBundle(f *testing.F) {
 		}
 		raw, err := b.Marshal()
 		if err != nil {
-			t.Skip("a name that our format cannot write")
+			return // a name that our format cannot write
 		}
 		if _, err := ReadBundle(raw); err != nil {
 			t.Fatal(err)

@@ -164,8 +164,6 @@ func TestWriters(t *testing.T) {
 	}
 }
 
-// TestForeignEntriesInStickyDirectories: in a directory such as /tmp whoever owns an entry can replace it, and whoever
-// owns a link chose where it leads.
 // TestBarred: CHK-1029. Only what is sure counts: groups and unknown users get the benefit of the doubt.
 func TestBarred(t *testing.T) {
 	me := int64(os.Geteuid())
@@ -213,6 +211,8 @@ func TestBarred(t *testing.T) {
 	}
 }
 
+// TestForeignEntriesInStickyDirectories: in a directory such as /tmp whoever owns an entry can replace it, and whoever
+// owns a link chose where it leads.
 func TestForeignEntriesInStickyDirectories(t *testing.T) {
 	if !asnobody.Root(t) {
 		return

@@ -25,18 +25,9 @@ func has(t testing.TB, command, pack string) bool {
 	t.Helper()
 	_, err := exec.LookPath(command)
 	if err != nil {
-		notRun(t, "install "+pack)
+		asnobody.NotRun(t, "install "+pack)
 	}
 	return err == nil
-}
-
-func notRun(t testing.TB, why string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Errorf("cannot run here: %s", why)
-		return
-	}
-	fmt.Fprintf(os.Stderr, "not run: %s: %s\n", t.Name(), why)
 }
 
 const (
@@ -54,7 +45,7 @@ func Debian13(t testing.TB) (root string, ok bool) {
 	}
 	root, err := debian13()
 	if err != nil {
-		notRun(t, fmt.Sprintf("a Debian 13 could not be made: %v", err))
+		asnobody.NotRun(t, fmt.Sprintf("a Debian 13 could not be made: %v", err))
 		return "", false
 	}
 	return root, true

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/llorch/secrets-management/internal/asnobody"
 )
 
 const (
@@ -55,8 +57,8 @@ var dropInTrees = []struct {
 // Evidence for CHK-1019.
 func TestCHK1019Referee(t *testing.T) {
 	tool, err := exec.LookPath("systemd-analyze")
-	if err != nil && os.Getenv("CI") == "true" {
-		t.Fatal("install systemd, whose systemd-analyze is the referee of this test")
+	if err != nil {
+		asnobody.NotRun(t, "install systemd, whose systemd-analyze is the referee of this test")
 	}
 	for _, c := range dropInTrees {
 		t.Run(c.id, func(t *testing.T) {
@@ -82,9 +84,6 @@ func TestCHK1019Referee(t *testing.T) {
 				t.Errorf("systemd applies %v, want %v", theirs, c.want)
 			}
 		})
-	}
-	if tool == "" {
-		t.Skip("no referee: install systemd, whose systemd-analyze is the referee of this test")
 	}
 }
 
