@@ -153,12 +153,7 @@ func (a *attempt) look(context.Context) error {
 
 // walk takes the facts about a file and says in this package's words why it cannot.
 func (a *attempt) walk(name string) error {
-	root, err := facts.OpenRoot("/")
-	if err != nil {
-		return err
-	}
-	defer root.Close() //nolint:errcheck // O_PATH
-	t, err := root.Walk(name, a.req.Subject.UID)
+	t, err := facts.Walk(name, a.req.Subject.UID)
 	switch {
 	case errors.Is(err, facts.ErrDangling):
 		return fmt.Errorf("%w: a symbolic link that leads to nothing", ErrPath) // somebody put something there

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -120,8 +121,14 @@ func seen(t *testing.T, r *Root, path string) policy.File {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := target.Close(); err != nil {
+	defer target.Close()
+	short, err := Walk(path, 0)
+	if err != nil {
 		t.Fatal(err)
+	}
+	defer short.Close()
+	if !reflect.DeepEqual(facts(short), facts(target)) {
+		t.Errorf("%+v, on the short way %+v", facts(target), facts(short))
 	}
 	return target.File
 }

@@ -12,8 +12,11 @@ import (
 const whole = unix.STATX_BASIC_STATS &^ (unix.STATX_ATIME | unix.STATX_BLOCKS)
 
 // statx is stat(2) with the attributes of a file (chattr(1)) and of its place. It looks at a descriptor, not at a path.
-func statx(fd int, st *unix.Statx_t) error {
-	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, st); err != nil {
+func statx(fd int, st *unix.Statx_t) error { return statxUp(fd, "", st) }
+
+// statxUp looks at a directory so many ".." above the descriptor.
+func statxUp(fd int, up string, st *unix.Statx_t) error {
+	if err := unix.Statx(fd, up, unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, st); err != nil {
 		return err
 	}
 	if st.Mask&whole != whole {
@@ -32,10 +35,7 @@ func (r *Root) look(f *frame) error {
 	if err := statx(f.fd, &f.stat); err != nil {
 		return err
 	}
-	f.entry = entry{
-		uid: r.mapUID(f.stat.Uid), gid: int64(f.stat.Gid), mode: uint32(f.stat.Mode & 0o7777),
-		mounted: has(&f.stat, unix.STATX_ATTR_MOUNT_ROOT),
-	}
+	r.fill(f)
 	switch f.stat.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 		if f.mode&groupWrite == 0 {
@@ -50,6 +50,14 @@ func (r *Root) look(f *frame) error {
 	return err
 }
 
+// fill takes what was stated over, all but the ACL.
+func (r *Root) fill(f *frame) {
+	f.entry = entry{
+		uid: r.mapUID(f.stat.Uid), gid: int64(f.stat.Gid), mode: uint32(f.stat.Mode & 0o7777),
+		mounted: has(&f.stat, unix.STATX_ATTR_MOUNT_ROOT),
+	}
+}
+
 func (r *Root) mapUID(uid uint32) int64 {
 	if r.path != "" && int64(uid) == r.owner {
 		return 0
@@ -58,7 +66,7 @@ func (r *Root) mapUID(uid uint32) int64 {
 }
 
 // describe fills in the facts about the file that was found.
-func (w *walk) describe(t *Target, f frame) error {
+func (w *walk) describe(t *Target, f *frame) error {
 	where, err := fdPath(t.fd)
 	if err != nil {
 		return err

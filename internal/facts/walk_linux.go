@@ -54,7 +54,14 @@ func OpenRoot(dir string) (*Root, error) {
 func (r *Root) Close() error { return unix.Close(r.fd) }
 
 // fdPath is where the kernel says that a descriptor leads.
-func fdPath(fd int) (string, error) { return os.Readlink(procPath(fd)) }
+func fdPath(fd int) (string, error) {
+	var buf [maxPath]byte // the kernel gives no more: a longer path is an error
+	n, err := unix.Readlink(procPath(fd), buf[:])
+	if err != nil {
+		return "", err
+	}
+	return string(buf[:n]), nil
+}
 
 func procPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
 
@@ -86,7 +93,7 @@ type walk struct {
 // nothing is at the end of links is true once two walks in a row went the same way; links that do not hold still are
 // ErrChanged.
 func (r *Root) Walk(name string, self int64) (*Target, error) {
-	if !path.IsAbs(name) || path.Clean(name) != name || len(name) > maxPath || strings.ContainsRune(name, 0) {
+	if !valid(name) {
 		return nil, &Error{name, ErrPath}
 	}
 	var before []string
@@ -101,6 +108,10 @@ func (r *Root) Walk(name string, self int64) (*Target, error) {
 		before = way
 	}
 	return nil, &Error{name, ErrChanged}
+}
+
+func valid(name string) bool {
+	return path.IsAbs(name) && path.Clean(name) == name && len(name) <= maxPath && !strings.ContainsRune(name, 0)
 }
 
 // maxWalks bounds how often a path is walked whose links change all the time. Each walk stands for itself.
@@ -240,20 +251,26 @@ func (w *walk) resolved() string {
 func (w *walk) target() (*Target, error) {
 	f := *w.top()
 	w.pass(f, read)
+	resolved := w.resolved()
 	if f.fd == w.root.fd { // the root itself: give the target a descriptor of its own
 		fd, err := openat(f.fd, ".", unix.O_PATH|unix.O_CLOEXEC)
 		if err != nil {
 			return nil, err
 		}
 		f.fd = fd
+	} else {
+		w.stack = w.stack[:len(w.stack)-1]
 	}
-	t := &Target{Resolved: w.resolved(), Links: w.links, Barred: w.barred, handle: handle{fd: f.fd, stat: f.stat, acl: f.acl, self: w.self}}
-	for p := t.Resolved; p != "/"; {
+	return w.found(&f, resolved)
+}
+
+// found is the target that a frame becomes, and closes the frame if it is none.
+func (w *walk) found(f *frame, resolved string) (*Target, error) {
+	t := &Target{Resolved: resolved, Links: w.links, Barred: w.barred, handle: handle{fd: f.fd, stat: f.stat, acl: f.acl, self: w.self}}
+	t.Above = make([]string, 0, strings.Count(resolved, "/"))
+	for p := resolved; p != "/"; {
 		p = path.Dir(p)
 		t.Above = append(t.Above, p)
-	}
-	if w.top().fd == f.fd {
-		w.stack = w.stack[:len(w.stack)-1]
 	}
 	if err := w.describe(t, f); err != nil {
 		_ = t.Close()

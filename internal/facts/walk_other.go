@@ -36,6 +36,15 @@ func OpenRoot(dir string) (*Root, error) {
 // Close does nothing: no descriptor is held.
 func (r *Root) Close() error { return nil }
 
+// Walk is [Root.Walk] in "/".
+func Walk(name string, self int64) (*Target, error) {
+	root, err := OpenRoot("/")
+	if err != nil {
+		return nil, err
+	}
+	return root.Walk(name, self)
+}
+
 // Walk resolves a path and gathers what this system tells about the file at its end.
 func (r *Root) Walk(name string, self int64) (*Target, error) {
 	if !filepath.IsAbs(name) || filepath.Clean(name) != name || len(name) > maxPath || strings.ContainsRune(name, 0) {
