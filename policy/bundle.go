@@ -2,6 +2,8 @@ package policy
 
 import (
 	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -51,12 +53,17 @@ type Bundle struct {
 	// is in .specs/30_policy.md); nil for none.
 	Smoke []byte
 
-	proof    *proof            // of who signed it; nil for nobody
-	embedded [sha256.Size]byte // of the module that is built into this package; zero for any other bundle
+	proof *proof // of who signed it; nil for nobody
 }
 
-// proven reports whether the module is the one that is built into this package.
-func (b *Bundle) proven() bool { return b.embedded == sha256.Sum256(b.Wasm) }
+//go:embed default.sha256
+var defaultModule string // hexadecimal, of the module in default.tar.gz; go generate writes both
+
+// proven reports whether the module is the one that is built into this package, whatever way it came.
+func (b *Bundle) proven() bool {
+	sum := sha256.Sum256(b.Wasm)
+	return hex.EncodeToString(sum[:]) == strings.TrimSpace(defaultModule)
+}
 
 // Statement is what the bundle's signer said about it; it is zero for a bundle that no [Verifier] has seen.
 func (b *Bundle) Statement() Statement {

@@ -136,7 +136,7 @@ func DefaultBundle(grants []byte) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.Data, b.embedded = grants, sha256.Sum256(b.Wasm)
+	b.Data = grants
 	return b, nil
 }
 

@@ -23,12 +23,12 @@ type Statement struct {
 
 const (
 	statementTime = "2006-01-02T15:04:05Z"
-	policyName    = `[a-z0-9._-]{1,64}`
+	policyName    = `[a-z0-9._-]+`
 )
 
 var (
-	statementGrammar = regexp.MustCompile(`^secrets-policy/v1 name=(` + policyName + `) revision=(0|[1-9][0-9]{0,19}) not_after=([0-9TZ:-]{20})$`)
-	nameGrammar      = regexp.MustCompile(`^` + policyName + `$`)
+	statementGrammar = regexp.MustCompile(`^secrets-policy/v1 name=(` + policyName + `) revision=(0|[1-9][0-9]*) not_after=([0-9TZ:-]+)$`)
+	nameGrammar      = grammar{regexp.MustCompile(`^` + policyName + `$`), 64}
 )
 
 // MarshalText writes the comment that is signed, for minisign -t. A fraction of a second is cut off.
@@ -43,7 +43,7 @@ func (s Statement) MarshalText() ([]byte, error) {
 // UnmarshalText reads a signed comment. There is one way to write each statement; the error matches ErrStatement.
 func (s *Statement) UnmarshalText(text []byte) error {
 	m := statementGrammar.FindSubmatch(text)
-	if m == nil {
+	if m == nil || !nameGrammar.matches(string(m[1])) || len(m[3]) != len(statementTime) {
 		return fmt.Errorf("%w: %.200q", ErrStatement, text)
 	}
 	revision, err := strconv.ParseUint(string(m[2]), 10, 64)

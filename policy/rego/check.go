@@ -39,7 +39,7 @@ type Finding struct {
 // before warnings, both in the order of the sources. Its error is about sources that have no place to name, and matches
 // [ErrSource].
 func Check(ctx context.Context, src Source) ([]Finding, error) {
-	_, compiler, err := build(ctx, src)
+	_, compiler, err := build(ctx, src, toWasm)
 	var refused ast.Errors
 	switch {
 	case errors.As(err, &refused):

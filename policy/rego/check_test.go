@@ -153,7 +153,7 @@ func TestOwnRulesAreClean(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, compiler, err := build(t.Context(), src)
+	b, compiler, err := build(t.Context(), src, toWasm)
 	if err != nil || len(b.Rego) != len(src.Modules)+3 || len(src.Modules) == 0 {
 		t.Fatalf("%d modules: %v", len(b.Rego), err)
 	}

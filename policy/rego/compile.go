@@ -26,16 +26,30 @@ const noGrants = `{"secrets":{"services":{}}}`
 // default rules are added and the data must be grants as [policy.ParseGrants] takes them. Equal sources give equal
 // bundles. Its errors match [ErrSource]; those about Rego, and those about broken JSON, name file, line and column.
 func Build(ctx context.Context, src Source) (*policy.Bundle, error) {
-	b, _, err := build(ctx, src)
+	module := toWasm
+	if len(src.Modules) == 0 {
+		module = embedded // what the default rules compile to, see TestEmbeddedDefaultIsFresh
+	}
+	b, _, err := build(ctx, src, module)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSource, positioned(&src, err))
 	}
 	return b, nil
 }
 
+// embedded is the module of the default rules.
+func embedded(context.Context, map[string]*ast.Module) ([]byte, error) {
+	b, err := policy.DefaultBundle([]byte(noGrants))
+	if err != nil {
+		return nil, err
+	}
+	return b.Wasm, nil
+}
+
 // Default compiles the default rules without any grant: nothing may be loaded.
 func Default(ctx context.Context) (*policy.Bundle, error) {
-	return Build(ctx, Source{Name: "default"})
+	b, _, err := build(ctx, Source{Name: "default"}, toWasm)
+	return b, err
 }
 
 // ReplacesDefaults reports whether a bundle was built from a policy that defines the verdict itself, so that nothing of
@@ -49,8 +63,8 @@ func ReplacesDefaults(b *policy.Bundle) bool {
 	return true
 }
 
-// build also returns the compiler that has accepted the modules.
-func build(ctx context.Context, src Source) (*policy.Bundle, *ast.Compiler, error) {
+// build also returns the compiler that has accepted the modules. module makes Wasm of them.
+func build(ctx context.Context, src Source, module func(context.Context, map[string]*ast.Module) ([]byte, error)) (*policy.Bundle, *ast.Compiler, error) {
 	if src.Data == nil {
 		src.Data = []byte(noGrants)
 	}
@@ -78,7 +92,7 @@ func build(ctx context.Context, src Source) (*policy.Bundle, *ast.Compiler, erro
 	if err != nil {
 		return nil, nil, err
 	}
-	wasm, err := toWasm(ctx, modules)
+	wasm, err := module(ctx, modules)
 	if err != nil {
 		return nil, nil, err
 	}

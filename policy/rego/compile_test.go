@@ -3,7 +3,9 @@ package rego
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -210,12 +212,26 @@ func archive(t *testing.T, src Source) []byte {
 
 func TestEmbeddedDefaultIsFresh(t *testing.T) {
 	t.Run("POL-1006", func(t *testing.T) {
-		committed, err := os.ReadFile("../default.tar.gz")
+		fresh, err := Default(context.Background())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !bytes.Equal(committed, archive(t, Source{Name: "default"})) {
-			t.Error("policy/default.tar.gz is not what the rules compile to; run: go generate ./policy/rego")
+		raw, err := fresh.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := fmt.Sprintf("%x\n", sha256.Sum256(fresh.Wasm))
+		for name, want := range map[string][]byte{"default.tar.gz": raw, "default.sha256": []byte(sum)} {
+			committed, err := os.ReadFile("../" + name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(committed, want) {
+				t.Errorf("policy/%s is not what the rules compile to; run: go generate ./policy/rego", name)
+			}
+		}
+		if !bytes.Equal(raw, archive(t, Source{Name: "default"})) {
+			t.Error("without rules of its own a policy has another module than the default one")
 		}
 	})
 }

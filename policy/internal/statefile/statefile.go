@@ -38,11 +38,14 @@ type State struct {
 // maxSize bounds a state file: the longest has fewer bytes.
 const maxSize = 512
 
+// maxName bounds the name of a policy, in bytes.
+const maxName = 64
+
 // maxWait bounds the wait for the lock, which others hold for one write of one line.
 const maxWait = 5 * time.Second
 
 // grammar is the whole file. The sum covers what stands before it, so that neither a cut nor a changed digit passes.
-var grammar = regexp.MustCompile(`^(secrets-policy-state/v1 name=([a-z0-9._-]{1,64}) revision=(0|[1-9][0-9]{0,19})) sum=([0-9a-f]{64})\n$`)
+var grammar = regexp.MustCompile(`^(secrets-policy-state/v1 name=([a-z0-9._-]+) revision=(0|[1-9][0-9]*)) sum=([0-9a-f]+)\n$`)
 
 func (s State) marshal() []byte {
 	text := fmt.Sprintf("secrets-policy-state/v1 name=%s revision=%d", s.Name, s.Revision)
@@ -53,7 +56,7 @@ func sum(text string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(tex
 
 func parse(content []byte) (State, error) {
 	m := grammar.FindSubmatch(content)
-	if m == nil {
+	if m == nil || len(m[2]) > maxName {
 		return State{}, errors.New("it is empty, torn, or no state file")
 	}
 	if sum(string(m[1])) != string(m[4]) {

@@ -1,12 +1,14 @@
-// Command gen writes the default policy's bundle, which package policy embeds: to policy/default.tar.gz, or to the file
-// that it is given.
+// Command gen writes the default policy's bundle, which package policy embeds, to policy/default.tar.gz, or to the file that
+// it is given, and the hash of its module to default.sha256 beside it.
 package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/llorch/secrets-management/policy/rego"
 )
@@ -35,5 +37,9 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(file, archive, 0o644) //nolint:gosec // G306: public, the rules and no grant
+	sum := fmt.Sprintf("%x\n", sha256.Sum256(b.Wasm))
+	return errors.Join(
+		os.WriteFile(file, archive, 0o644),                                                    //nolint:gosec // G306: public, the rules and no grant
+		os.WriteFile(filepath.Join(filepath.Dir(file), "default.sha256"), []byte(sum), 0o644), //nolint:gosec // G306: the same
+	)
 }
