@@ -29,20 +29,15 @@ func relaxFields() []string {
 
 // Names as they may be written in a grant.
 var (
-	grantID        = grammar{regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`), 100}
-	variableName   = grammar{regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`), 255}
-	unitName       = grammar{regexp.MustCompile(`^[A-Za-z0-9:_.\\-][A-Za-z0-9:_.\\@-]*\.service$`), 255}
-	filesystemName = grammar{regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*$`), 32}
+	grantID        = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+	variableName   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	unitName       = regexp.MustCompile(`^[A-Za-z0-9:_.\\-][A-Za-z0-9:_.\\@-]*\.service$`)
+	filesystemName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*$`)
 )
 
-// grammar is how a name may be written, and the most bytes that it may have: counted repetition would take a
-// millisecond to compile in every process that starts.
-type grammar struct {
-	form *regexp.Regexp
-	most int
-}
-
-func (g grammar) matches(s string) bool { return len(s) <= g.most && g.form.MatchString(s) }
+// fits reports whether a name is written so, in at most so many bytes. Counted repetition would take each process that
+// starts a millisecond to compile.
+func fits(form *regexp.Regexp, most int, s string) bool { return len(s) <= most && form.MatchString(s) }
 
 // set decodes one field and checks it for itself.
 func (g *Grant) set(field string, raw json.RawMessage) error {
@@ -150,7 +145,7 @@ func (r *Require) parse(raw json.RawMessage) error {
 		if err := decode(value, '"', &r.Unit); err != nil {
 			return fmt.Errorf("unit: %w", err)
 		}
-		if !unitName.matches(r.Unit) || strings.HasSuffix(r.Unit, "@.service") {
+		if !fits(unitName, 255, r.Unit) || strings.HasSuffix(r.Unit, "@.service") {
 			return fmt.Errorf("unit: %q is not the full name of a service that runs, such as %q", r.Unit, "queen-rbee.service")
 		}
 	}
@@ -174,7 +169,7 @@ func (r *Relax) set(field string, raw json.RawMessage) error {
 		if err := decode(raw, '"', &r.Filesystem); err != nil {
 			return err
 		}
-		if !filesystemName.matches(r.Filesystem) || r.Filesystem == "unknown" {
+		if !fits(filesystemName, 32, r.Filesystem) || r.Filesystem == "unknown" {
 			return fmt.Errorf("%q is not the name of a file system, such as %q", r.Filesystem, "nfs")
 		}
 	}
@@ -237,7 +232,7 @@ func oneOf[T ~string](value T, known ...T) error {
 
 func (g *Grant) checkID() error {
 	id := g.ID
-	if !grantID.matches(id) {
+	if !fits(grantID, 100, id) {
 		g.ID = "" // errors give its number instead
 		return fmt.Errorf("%q is not 1 to 100 letters, digits, dots, dashes and underscores", id)
 	}
@@ -261,7 +256,7 @@ func checkPath(p string) error {
 
 // checkName accepts what the source knows as a name. systemd's rule for credentials allows dots and spaces.
 func (g *Grant) checkName(name string) error {
-	if g.Source == SourceEnv && !variableName.matches(name) {
+	if g.Source == SourceEnv && !fits(variableName, 255, name) {
 		return fmt.Errorf("%q is not the name of a variable", name)
 	}
 	if !isPrintable(strings.ReplaceAll(name, " ", "_"), 255) || strings.ContainsAny(name, "/:") || name == "." || name == ".." {

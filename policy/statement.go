@@ -28,8 +28,11 @@ const (
 
 var (
 	statementGrammar = regexp.MustCompile(`^secrets-policy/v1 name=(` + policyName + `) revision=(0|[1-9][0-9]*) not_after=([0-9TZ:-]+)$`)
-	nameGrammar      = grammar{regexp.MustCompile(`^` + policyName + `$`), 64}
+	nameGrammar      = regexp.MustCompile(`^` + policyName + `$`)
 )
+
+// validName reports whether s can name a policy.
+func validName(s string) bool { return fits(nameGrammar, 64, s) }
 
 // MarshalText writes the comment that is signed, for minisign -t. A fraction of a second is cut off.
 func (s Statement) MarshalText() ([]byte, error) {
@@ -43,7 +46,7 @@ func (s Statement) MarshalText() ([]byte, error) {
 // UnmarshalText reads a signed comment. There is one way to write each statement; the error matches ErrStatement.
 func (s *Statement) UnmarshalText(text []byte) error {
 	m := statementGrammar.FindSubmatch(text)
-	if m == nil || !nameGrammar.matches(string(m[1])) || len(m[3]) != len(statementTime) {
+	if m == nil || !validName(string(m[1])) || len(m[3]) != len(statementTime) {
 		return fmt.Errorf("%w: %.200q", ErrStatement, text)
 	}
 	revision, err := strconv.ParseUint(string(m[2]), 10, 64)

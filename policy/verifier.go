@@ -104,7 +104,7 @@ func (v Verifier) check() error {
 	switch {
 	case len(v.Keys) == 0:
 		return ErrNoKey
-	case !nameGrammar.matches(v.Name):
+	case !validName(v.Name):
 		return fmt.Errorf("policy: Verifier.Name %q is not %s", v.Name, policyName)
 	case v.StateFile == "" && v.MinRevision == 0:
 		return fmt.Errorf("%w: neither Verifier.StateFile nor MinRevision is set: nothing would keep an old bundle out", ErrState)
