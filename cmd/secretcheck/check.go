@@ -127,7 +127,8 @@ func judge(ctx context.Context, f *checkFlags, input check.Input) (check.Result,
 		defer root.Close()
 		cfg.Host, cfg.Root = root, rootName(f.root)
 	}
-	return check.Run(ctx, cfg, input), nil
+	result := check.Run(ctx, cfg, input)
+	return result, ctx.Err()
 }
 
 // patient leaves it to the fuel to stop a policy that does not end: it runs out at the same instruction on every machine,

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -27,6 +30,8 @@ const (
 	exitUndecided = 3
 	exitWarned    = 2 // only with --fail-on-warn
 	exitClean     = 0
+
+	exitInterrupted = 130 // 128 and SIGINT, as shells have it
 )
 
 // failure is an error with the exit code that it means. A failure without a message has been reported already.
@@ -56,8 +61,13 @@ func run(w world) int {
 	root.SetIn(w.stdin)
 	root.SetOut(w.stdout)
 	root.SetErr(w.stderr)
-	command, err := root.ExecuteContextC(context.Background())
-	if err == nil {
+	ctx, stop := interruptible()
+	defer stop()
+	command, err := root.ExecuteContextC(ctx)
+	switch {
+	case ctx.Err() != nil: // whatever came of it: a part of a result is none
+		err = &failure{exitInterrupted, errors.New("interrupted; there is no result"), ""}
+	case err == nil:
 		return exitClean
 	}
 	var f *failure
@@ -71,6 +81,13 @@ func run(w world) int {
 		fmt.Fprintf(w.stderr, "hint: %s\n", report.Text(f.hint))
 	}
 	return f.code
+}
+
+// interruptible ends the work at the first ^C or request to end; the second ends the process as if nobody listened.
+func interruptible() (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
 }
 
 // lines escapes an error text, which can quote hostile input, and keeps its line breaks: a compiler has more than one

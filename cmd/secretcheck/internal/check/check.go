@@ -53,6 +53,9 @@ type Config struct {
 	Root         string // the folder that stands for the host's root; empty when it is this machine's own
 	RequireFacts bool   // a load whose facts are unchecked is not called allowed
 	Environment  string // context.environment of the requests
+
+	// Progress is told how many loads of how many are judged; nil for nobody.
+	Progress func(done, of int)
 }
 
 // Input is what the descriptors hold.
@@ -64,14 +67,21 @@ type Input struct {
 	Files       []fs.FileInfo // what was read
 }
 
-// Run judges every load. It does not stop at the first bad one: a report that names everything is fixed in one go.
+// Run judges every load. It does not stop at the first bad one: a report that names everything is fixed in one go. It does
+// at the end of ctx, and then the result is none.
 func Run(ctx context.Context, cfg Config, in Input) Result {
 	c := &checker{cfg: cfg, result: Result{Loads: []Load{}, Findings: []Finding{}}}
 	for _, f := range in.Findings {
 		c.result.BadInput = c.result.BadInput || f.Bad()
 		c.report(f)
 	}
-	for _, l := range in.Loads {
+	for i, l := range in.Loads {
+		if ctx.Err() != nil {
+			break
+		}
+		if cfg.Progress != nil {
+			cfg.Progress(i, len(in.Loads))
+		}
 		j := c.judge(ctx, l)
 		if j.looked {
 			c.inRoot(j.reasons)
