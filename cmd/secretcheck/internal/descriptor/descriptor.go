@@ -5,11 +5,22 @@ package descriptor
 
 import "github.com/llorch/secrets-management/policy"
 
-// Position is a place in a descriptor. Line and Column count from 1, Column in characters.
+// Position is a place in a descriptor. Line and Column count from 1, Column in characters. EndLine and EndColumn are
+// where the next character would stand; both are 0 where only the beginning is known.
 type Position struct {
-	File   string
-	Line   int
-	Column int
+	File      string
+	Line      int
+	Column    int
+	EndLine   int
+	EndColumn int
+}
+
+// Ended is the position with an end: its beginning, where no other is known.
+func (p Position) Ended() Position {
+	if p.EndLine == 0 {
+		p.EndLine, p.EndColumn = p.Line, p.Column
+	}
+	return p
 }
 
 // OriginInline is the origin of a credential whose value stands in the descriptor itself.
@@ -37,6 +48,34 @@ type Load struct {
 
 	Doubt *Doubt
 	Position
+
+	// Breaks are what keeps the load from succeeding, whatever the policy says. Each is told as a finding of its own.
+	Breaks []Break
+
+	// Environment is, of a variable, the environment that it is part of.
+	Environment *Environment
+}
+
+// Break is a setting that keeps loads from succeeding.
+type Break struct {
+	Rule    string
+	Message string
+	Fix     string
+}
+
+// Environment is that of one service. Its files are read where the host is looked at; what they set comes before what
+// stands in the descriptor.
+type Environment struct {
+	Load  Load            // what every load of the environment has in common
+	Unset map[string]bool // variables that are taken out again
+	Names []string        // of credentials, for secrets that are there twice
+}
+
+// EnvironmentFile is a file with variables, or a pattern of such files.
+type EnvironmentFile struct {
+	Path        string
+	Optional    bool
+	Environment *Environment
 }
 
 // Doubt is why a load cannot be judged from its descriptor. A doubt never hides a denial: it only keeps an allowed
@@ -61,6 +100,9 @@ type Finding struct {
 	Source  policy.Source
 	Name    string
 	Path    string
+
+	// Unread is the environment file that the finding is about, which whoever sees the host replaces by what is in it.
+	Unread *EnvironmentFile
 }
 
 // The rules of findings about descriptors. They are an interface: waivers and dashboards name them.
@@ -76,6 +118,17 @@ const (
 	RuleUnusedSetting = "unused_setting"         // an X-Secretcheck setting about a credential that is not there
 	RuleNoDescriptor  = "not_a_descriptor"       // a file in a searched directory that is no descriptor of ours
 	RuleMasked        = "masked"                 // a unit linked to the null device
+
+	RuleRefused         = "refused_by_systemd"         // a line for which systemd does not load the unit at all
+	RuleEnvironment     = "secret_in_environment"      // a literal in Environment=
+	RuleEnvironmentFile = "secret_in_environment_file" // a literal in a file that EnvironmentFile= names
+	RulePassed          = "secret_passed_on"           // a variable that PassEnvironment= takes from the manager
+	RuleArgument        = "secret_in_argument"         // a literal in a command line
+	RuleTwice           = "secret_twice"               // by credential and by environment
+	RuleUnread          = "environment_file_unread"    // nobody has looked into the file
+	RuleBreaks          = "load_breaks"                // a setting with which no load can succeed
+	RuleHeap            = "heap_memory"                // a setting that takes secrets their locked memory
+	RuleInterpreted     = "policy_interpreted"         // a setting that makes decisions slow
 )
 
 // Bad reports whether the finding means that input could not be judged at all.

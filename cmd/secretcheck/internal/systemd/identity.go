@@ -10,9 +10,43 @@ func (s *service) dynamicUser(a assignment) {
 	switch {
 	case isTrue(a.value):
 		s.dynamic = true
-	case isFalse(a.value), a.value == "":
+	case isFalse(a.value):
 		s.dynamic = false
+	default:
+		s.refused(a.at, a.key, "it is not a boolean")
 	}
+}
+
+// account handles User= and Group=.
+func (s *service) account(a assignment) {
+	if name, how := s.name.expand(a.value); a.value != "" && (how == unknown || how == settled && !validAccount(name)) {
+		s.refused(a.at, a.key, "it is neither a name nor a number of an account")
+		return
+	}
+	if a.key == keyGroup {
+		s.settings.group = a.value
+		return
+	}
+	s.user = a.value
+}
+
+// validAccount is systemd's valid_user_group_name, relaxed and with numbers.
+func validAccount(name string) bool {
+	if validUID(name) {
+		return true
+	}
+	digits := strings.Trim(strings.TrimPrefix(name, "-"), "0123456789") == ""
+	return name != "" && !digits && name != "." && name != ".." && name[0] != ' ' && name[len(name)-1] != ' ' &&
+		validUTF8(name) && !strings.ContainsFunc(name, isControl) && !strings.ContainsAny(name, ":/")
+}
+
+// isControl is systemd's char_is_cc.
+func isControl(r rune) bool { return r < ' ' || r == 0x7f }
+
+// validUID is systemd's parse_uid: those that mean "none" to the kernel are no uids.
+func validUID(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 32)
+	return err == nil && strconv.FormatUint(n, 10) == s && n != 1<<32-1 && n != 1<<16-1
 }
 
 // isTrue and isFalse are systemd's parse_boolean.

@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"sort"
 	"strings"
 	"unicode/utf8"
 
@@ -49,6 +50,7 @@ func markerWidth(s string) int {
 type logical struct {
 	text  []byte
 	spans []span
+	last  struct{ span, offset, column int } // what position found last: a long line asks for many, in order
 }
 
 type span struct {
@@ -71,12 +73,25 @@ func (l *logical) add(p physical) bool {
 // position finds where the byte at offset stood in the file.
 func (l *logical) position(file string, offset int) descriptor.Position {
 	at := descriptor.Position{File: file, Line: 1, Column: 1}
-	for _, s := range l.spans {
-		if s.offset > offset {
-			break
-		}
-		at.Line = s.line
-		at.Column = s.column + utf8.RuneCount(l.text[s.offset:offset])
+	i := sort.Search(len(l.spans), func(i int) bool { return l.spans[i].offset > offset }) - 1
+	if i < 0 {
+		return at
 	}
+	from, column := l.spans[i].offset, l.spans[i].column
+	if l.last.span == i && l.last.offset > from && l.last.offset <= offset {
+		from, column = l.last.offset, l.last.column
+	}
+	at.Line, at.Column = l.spans[i].line, column+utf8.RuneCount(l.text[from:offset])
+	l.last.span, l.last.offset, l.last.column = i, offset, at.Column
+	return at
+}
+
+// span is the position of the bytes from offset to end.
+func (l *logical) span(file string, offset, end int) descriptor.Position {
+	at := l.position(file, offset)
+	// The end belongs to the last byte: behind it, the next physical line may have begun.
+	_, size := utf8.DecodeLastRune(l.text[offset:end])
+	last := l.position(file, end-size)
+	at.EndLine, at.EndColumn = last.Line, last.Column+min(size, 1)
 	return at
 }

@@ -24,6 +24,7 @@ func (s *service) loads() []descriptor.Load {
 	}
 	s.unusedActions(used)
 	s.defaults()
+	loads = s.withSettings(loads)
 	service := s.service()
 	for i := range s.findings {
 		s.findings[i].Service = service
@@ -52,13 +53,19 @@ func (s *service) service() string {
 	return s.name.prefix
 }
 
-func (s *service) toLoad(c *credential) descriptor.Load {
+// base is what every load of the service has.
+func (s *service) base() descriptor.Load {
 	user, uid := s.identity()
-	l := descriptor.Load{
-		Service: s.service(), Unit: s.name.full, Source: policy.SourceCredential, Name: c.id,
-		Path: "/run/credentials/" + s.name.full + "/" + c.id,
-		User: user, UID: uid, UIDOpen: s.uidOpen(), UnitOpen: s.unitOpen(), Dynamic: s.dynamic, Encrypted: c.encrypted, Doubt: c.doubt, Position: c.at,
+	return descriptor.Load{
+		Service: s.service(), Unit: s.name.full,
+		User: user, UID: uid, UIDOpen: s.uidOpen(), UnitOpen: s.unitOpen(), Dynamic: s.dynamic,
 	}
+}
+
+func (s *service) toLoad(c *credential) descriptor.Load {
+	l := s.base()
+	l.Source, l.Name, l.Path = policy.SourceCredential, c.id, "/run/credentials/"+s.name.full+"/"+c.id
+	l.Encrypted, l.Doubt, l.Position = c.encrypted, c.doubt, c.at
 	if a, ok := s.actions[c.id]; ok {
 		l.Action, l.Purpose = a.action, a.purpose
 	}

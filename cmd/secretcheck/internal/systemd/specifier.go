@@ -52,3 +52,43 @@ func (n name) specifier(c byte) (string, bool) {
 	}
 	return "", false
 }
+
+// resolution is what became of the specifiers in a text.
+type resolution int
+
+const (
+	settled resolution = iota
+	open               // one is left that the host, or the instance of a template, settles
+	unknown            // one is none: systemd drops what holds it
+)
+
+// expand replaces the specifiers that a unit's name settles, and says what else there is. A percent sign before anything
+// but a letter or digit is one that systemd leaves alone.
+func (n name) expand(s string) (string, resolution) {
+	var out strings.Builder
+	result := settled
+	for i := 0; i < len(s); i++ {
+		if s[i] != '%' || i+1 == len(s) {
+			out.WriteByte(s[i])
+			continue
+		}
+		i++
+		value, ok := n.specifier(s[i])
+		switch {
+		case ok:
+			out.WriteString(value)
+		case strings.IndexByte("aAbBcCdDEfgGhHiIjJlLmMnNopPqrRsStTuUvVwWyY", s[i]) >= 0:
+			result = max(result, open)
+			out.WriteString(s[i-1 : i+1])
+		case isAlphanumeric(s[i]):
+			result = unknown
+		default:
+			out.WriteString(s[i-1 : i+1])
+		}
+	}
+	return out.String(), result
+}
+
+func isAlphanumeric(c byte) bool {
+	return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z'
+}

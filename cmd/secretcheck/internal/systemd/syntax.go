@@ -22,6 +22,10 @@ type assignment struct {
 	value   string
 	fault   string // why systemd would refuse the literal that was cut off
 	at      descriptor.Position
+
+	variables []variable // of an environment, without their values
+	exposed   []exposure // what a command line shows
+	faults    []fault
 }
 
 // parser reads one unit file or drop-in.
@@ -31,17 +35,23 @@ type parser struct {
 	known       bool // the section is one that systemd reads in a service
 	assignments []assignment
 	bad         *descriptor.Finding
+
+	unit name
+	keep func(p *parser, a *assignment, l *logical, offset int) // what of a value goes on
 }
 
 // parse reads a unit file as systemd's config_parse does. A file with a fault that systemd would log or refuse the
 // unit for gives that one finding and no assignments: half a unit is not judged.
-func parse(file string, data []byte) ([]assignment, *descriptor.Finding) {
-	p := &parser{file: file}
+func parse(unit name, file string, data []byte) ([]assignment, *descriptor.Finding) {
+	return (&parser{file: file, unit: unit, keep: reduce}).parse(data)
+}
+
+func (p *parser) parse(data []byte) ([]assignment, *descriptor.Finding) {
 	if i := bytes.IndexByte(data, 0); i >= 0 {
 		before := splitLines(string(data[:i]) + "?")
 		last := before[len(before)-1]
 		column := last.column + utf8.RuneCountInString(last.text) - 1
-		p.refuse(descriptor.Position{File: file, Line: last.line, Column: column}, "NUL byte")
+		p.refuse(descriptor.Position{File: p.file, Line: last.line, Column: column}, "NUL byte")
 		return nil, p.bad
 	}
 	p.run(splitLines(string(data)))
@@ -90,7 +100,7 @@ func (p *parser) line(l *logical) {
 	at := l.position(p.file, start)
 	switch {
 	case text == "":
-	case !utf8.ValidString(text):
+	case !validUTF8(text):
 		p.refuse(at, "line is not valid UTF-8")
 	case text[0] == '[':
 		p.header(text, at)
@@ -133,7 +143,7 @@ func (p *parser) assign(l *logical, text string, start int) {
 	a := assignment{section: p.section, key: strings.Trim(key, whitespace), value: strings.Trim(value, whitespace)}
 	if !wanted(a.section, a.key) {
 		if mistaken(a.section, a.key) {
-			a.value, a.at = "", l.position(p.file, start)
+			a.value, a.at = "", l.span(p.file, start, start+len(a.key))
 			p.assignments = append(p.assignments, a)
 		}
 		return
@@ -141,9 +151,9 @@ func (p *parser) assign(l *logical, text string, start int) {
 	if a.value == "" {
 		offset = start
 	}
-	a.at = l.position(p.file, offset)
-	if a.value != "" && (a.key == keySet || a.key == keySetEncrypted) {
-		a.value, a.fault = dropLiteral(a.value, a.key == keySetEncrypted)
+	a.at = l.span(p.file, offset, start+len(text))
+	if a.value != "" {
+		p.keep(p, &a, l, offset)
 	}
 	p.assignments = append(p.assignments, a)
 }

@@ -289,7 +289,7 @@ func TestCHK1003LiteralsAreDropped(t *testing.T) {
 		if got := fmt.Sprintf("%+v %+v", loads, findings); strings.Contains(got, canary) {
 			t.Errorf("%q comes back: %s", text, got)
 		}
-		assignments, _ := parse("u.service", u.Files[0].Data)
+		assignments, _ := parse(splitName("u.service"), "u.service", u.Files[0].Data)
 		for _, a := range assignments {
 			if strings.HasPrefix(a.key, "Set") && strings.Contains(fmt.Sprintf("%+v", a), canary) {
 				t.Errorf("%q is kept by the parser: %+v", text, a)

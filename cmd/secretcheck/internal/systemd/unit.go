@@ -48,8 +48,9 @@ type Unit struct {
 // Read works out what the unit loads. A unit with a file that does not parse has no loads, only the finding.
 func Read(u Unit) ([]descriptor.Load, []descriptor.Finding) {
 	var all []assignment
+	unit := splitName(u.Name)
 	for _, f := range u.Files {
-		assignments, bad := parse(f.Name, f.Data)
+		assignments, bad := parse(unit, f.Name, f.Data)
 		if bad != nil {
 			return nil, []descriptor.Finding{*bad}
 		}
@@ -75,8 +76,8 @@ func handler(key string) func(*service, assignment) {
 		return (*service).set
 	case keyImport:
 		return (*service).imports
-	case keyUser:
-		return func(s *service, a assignment) { s.user = a.value }
+	case keyUser, keyGroup:
+		return (*service).account
 	case keyDynamic:
 		return (*service).dynamicUser
 	case keyPrivateUsers:
@@ -90,7 +91,10 @@ func handler(key string) func(*service, assignment) {
 	case keyAction:
 		return (*service).action
 	}
-	return nil
+	if isExec(key) {
+		return (*service).exec
+	}
+	return settingHandler(key)
 }
 
 // wanted reports whether a setting has a meaning for us in a section. Nothing else is kept.
@@ -105,6 +109,7 @@ func wanted(section, key string) bool {
 func ours() []string {
 	return []string{
 		keyLoad, keyLoadEncrypted, keySet, keySetEncrypted, keyImport, keyUser, keyDynamic, keyService, keyAction,
+		keyEnvironment, keyEnvironmentFile, keyPass,
 	}
 }
 
@@ -149,10 +154,12 @@ type service struct {
 	imported credentials
 	actions  map[string]choice
 	findings []descriptor.Finding
+
+	settings settings
 }
 
 func newService(u Unit) *service {
-	return &service{name: splitName(u.Name), partial: u.Partial, actions: map[string]choice{}}
+	return &service{name: splitName(u.Name), partial: u.Partial, actions: map[string]choice{}, settings: settings{umask: defaultUMask}}
 }
 
 // load handles LoadCredential= and LoadCredentialEncrypted=, which share one list.

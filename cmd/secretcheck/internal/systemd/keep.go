@@ -1,0 +1,70 @@
+package systemd
+
+import (
+	"strings"
+	"unicode/utf8"
+
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
+)
+
+// fault is a piece of a line that systemd drops, or for which it refuses the unit.
+type fault struct {
+	at      descriptor.Position
+	message string
+	refused bool
+}
+
+// reduce keeps of a value what may be kept: where a secret can stand, names and positions.
+func reduce(p *parser, a *assignment, l *logical, offset int) {
+	value := a.value
+	at := func(from, to int) descriptor.Position { return l.span(p.file, offset+from, offset+to) }
+	switch {
+	case a.key == keySet || a.key == keySetEncrypted:
+		a.value, a.fault = dropLiteral(value, a.key == keySetEncrypted)
+	case a.key == keyEnvironment:
+		a.value = kept
+		a.variables, a.faults = readEnvironment(p.unit, value, at)
+	case a.key == keyPass || a.key == keyUnset:
+		a.value = kept
+		a.variables, a.faults = readNames(p.unit, value, a.key == keyUnset, at)
+	case isExec(a.key):
+		a.value = kept
+		a.exposed, a.faults = readExec(p.unit, value, at)
+	}
+}
+
+// kept stands for a value that is gone and was not empty.
+const kept = "…"
+
+// locate gives the position of a piece of a value, from its offsets.
+type locate func(from, to int) descriptor.Position
+
+// whole is the position of a word.
+func (w word) whole(at locate) descriptor.Position { return at(w.at[0], w.at[len(w.at)-1]) }
+
+// from is the position of a word's end, from the byte i on.
+func (w word) from(i int, at locate) descriptor.Position { return at(w.at[i], w.at[len(w.at)-1]) }
+
+// validUTF8 is systemd's utf8_is_valid, which refuses what is no character too.
+func validUTF8(s string) bool {
+	for i := 0; i < len(s); {
+		if s[i] < utf8.RuneSelf {
+			i++
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(s[i:])
+		if r == utf8.RuneError && size == 1 || !validRune(uint32(r)) { //nolint:gosec // a rune of DecodeRune is not negative
+			return false
+		}
+		i += size
+	}
+	return true
+}
+
+// validVariable is systemd's env_name_is_valid.
+func validVariable(name string) bool {
+	if name == "" || name[0] >= '0' && name[0] <= '9' {
+		return false
+	}
+	return strings.IndexFunc(name, func(r rune) bool { return r != '_' && (r >= utf8.RuneSelf || !isAlphanumeric(byte(r))) }) < 0
+}
