@@ -158,6 +158,9 @@ type shortPathError struct{ *os.PathError }
 
 func (e *shortPathError) Error() string { return e.Path + ": " + e.Err.Error() }
 
+// isError reports whether a finding means that a service will not work, whatever becomes of its loads.
+func isError(f check.Finding) bool { return f.Severity == policy.SeverityError }
+
 // exitCode picks the highest of the codes that apply.
 func exitCode(r check.Result, failOnWarn bool) int {
 	switch {
@@ -165,7 +168,7 @@ func exitCode(r check.Result, failOnWarn bool) int {
 		return exitPolicy
 	case r.BadInput:
 		return exitInput
-	case r.Summary.Denied > 0:
+	case r.Summary.Denied > 0 || slices.ContainsFunc(r.Findings, isError):
 		return exitDenied
 	case r.Summary.Undecided > 0:
 		return exitUndecided

@@ -55,6 +55,7 @@ var scripts = map[string]string{
 	"engine_failure": "CHK-1044",
 	"identity":       "IDN-1004 CHK-1041",
 	"audit":          "AUD-1008",
+	"settings":       "CHK-1070 CHK-1071 CHK-1072 CHK-1073 CHK-1075 CHK-1076 CHK-1077",
 }
 
 func TestScripts(t *testing.T) {
@@ -205,10 +206,14 @@ func checkReport(ts *testscript.TestScript, neg bool, args []string) {
 			Grants                                                      []string
 			File                                                        string
 			Line, Column                                                int
+			EndLine                                                     int `json:"end_line"`
+			EndColumn                                                   int `json:"end_column"`
 		}
 		Findings []struct {
 			Rule, Severity, Message, Fix, File string
 			Line, Column                       int
+			EndLine                            int `json:"end_line"`
+			EndColumn                          int `json:"end_column"`
 			Service, Fingerprint               string
 		}
 		Summary struct{ Descriptors, Loads, Allowed, Denied, Undecided, Warnings int }
@@ -233,7 +238,8 @@ func checkReport(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("the report does not add up: %+v %v", s, verdicts)
 	}
 	for _, f := range r.Findings {
-		if f.Rule == "" || f.Message == "" || f.File == "" || f.Line < 1 || f.Column < 1 || len(f.Fingerprint) != 64 {
+		if f.Rule == "" || f.Message == "" || f.File == "" || f.Line < 1 || f.Column < 1 || len(f.Fingerprint) != 64 || f.EndLine < f.Line ||
+			f.EndLine == f.Line && f.EndColumn < f.Column {
 			ts.Fatalf("finding without rule, place or fingerprint: %+v", f)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/envfile"
 	"github.com/llorch/secrets-management/policy"
 )
 
@@ -34,6 +35,12 @@ type Host interface {
 
 	// UID looks an account up.
 	UID(user string) (uid int64, ok bool, err error)
+
+	// Variables lists what an environment file sets. The error matches fs.ErrNotExist, or envfile.ErrUnreadable.
+	Variables(path string) ([]envfile.Variable, error)
+
+	// Match lists the files that a pattern stands for.
+	Match(pattern string) ([]string, error)
 }
 
 // DanglingError says that a symbolic link leads out of the host's root, or to nothing. It matches fs.ErrNotExist.
@@ -71,6 +78,7 @@ type Input struct {
 // at the end of ctx, and then the result is none.
 func Run(ctx context.Context, cfg Config, in Input) Result {
 	c := &checker{cfg: cfg, result: Result{Loads: []Load{}, Findings: []Finding{}}}
+	c.readEnvironments(&in)
 	for _, f := range in.Findings {
 		c.result.BadInput = c.result.BadInput || f.Bad()
 		c.report(f)
@@ -86,6 +94,7 @@ func Run(ctx context.Context, cfg Config, in Input) Result {
 		if j.looked {
 			c.inRoot(j.reasons)
 		}
+		j.breaks(l)
 		c.add(l, j)
 	}
 	c.result.Summary.Descriptors = in.Descriptors
@@ -143,7 +152,7 @@ func (c *checker) add(l descriptor.Load, j judgement) {
 	out := Load{
 		Service: l.Service, Action: j.action, Source: l.Source, Name: l.Name, Path: l.Path, Origin: j.origin,
 		Verdict: j.verdict, Facts: j.facts, Reasons: j.reasons, Grants: j.grants,
-		File: l.File, Line: l.Line, Column: l.Column,
+		File: l.File, Line: l.Line, Column: l.Column, EndLine: l.Ended().EndLine, EndColumn: l.Ended().EndColumn,
 	}
 	if out.Reasons == nil {
 		out.Reasons = []Reason{}
@@ -153,7 +162,7 @@ func (c *checker) add(l descriptor.Load, j judgement) {
 	}
 	c.result.Loads = append(c.result.Loads, out)
 	for _, r := range out.Reasons {
-		if r.Severity != policy.SeverityNote {
+		if r.Severity != policy.SeverityNote && !r.told {
 			c.report(finding(l, r))
 		}
 	}
@@ -172,7 +181,7 @@ func (c *checker) report(f descriptor.Finding) {
 	}
 	c.result.Findings = append(c.result.Findings, Finding{
 		Rule: f.Rule, Severity: f.Severity, Message: f.Message, Fix: f.Fix,
-		File: f.File, Line: f.Line, Column: f.Column, Service: f.Service,
+		File: f.File, Line: f.Line, Column: f.Column, EndLine: f.Ended().EndLine, EndColumn: f.Ended().EndColumn, Service: f.Service,
 		Fingerprint: fingerprint(f.Rule, f.Service, string(f.Source), f.Name, f.Path, f.File),
 	})
 }

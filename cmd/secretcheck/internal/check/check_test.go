@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/envfile"
 	"github.com/llorch/secrets-management/policy"
 )
 
@@ -42,6 +43,9 @@ type tree struct {
 	files map[string]Seen
 	err   error
 	seen  []string
+
+	environments map[string]string
+	matches      []string
 }
 
 func (h *tree) See(path string, self int64) (Seen, error) {
@@ -57,6 +61,16 @@ func (h *tree) See(path string, self int64) (Seen, error) {
 }
 
 func (h *tree) UID(user string) (int64, bool, error) { return 990, user == "queen", h.err }
+
+func (h *tree) Variables(path string) ([]envfile.Variable, error) {
+	text, ok := h.environments[path]
+	if !ok {
+		return nil, fmt.Errorf("%q: %w", path, fs.ErrNotExist)
+	}
+	return envfile.Parse([]byte(text))
+}
+
+func (h *tree) Match(string) ([]string, error) { return h.matches, h.err }
 
 func credential() descriptor.Load {
 	return descriptor.Load{

@@ -163,6 +163,16 @@ func (j *judgement) add(r Reason) {
 	j.reasons = append(j.reasons, r)
 }
 
+// breaks adds what keeps the load from succeeding, whatever the policy says of it.
+func (j *judgement) breaks(l descriptor.Load) {
+	for _, b := range l.Breaks {
+		j.add(Reason{Code: b.Rule, Message: b.Message, Severity: policy.SeverityError, Fix: b.Fix, told: true})
+	}
+	if len(l.Breaks) > 0 && (l.Doubt == nil || !l.Doubt.Identity) {
+		j.verdict = Denied
+	}
+}
+
 // qualify adds what the policy cannot know: whether the load that it allows will come to its end.
 func (c *checker) qualify(l descriptor.Load, req *policy.Request, j *judgement) {
 	if l.Source == policy.SourceCredential && j.origin == descriptor.OriginInline && !l.Encrypted && !l.Default {

@@ -45,6 +45,9 @@ type Load struct {
 	File    string            `json:"file"`
 	Line    int               `json:"line"`
 	Column  int               `json:"column"`
+
+	EndLine   int `json:"end_line"`
+	EndColumn int `json:"end_column"`
 }
 
 // Reason is one thing that the policy, or the check itself, has to say about a load. Message and Fix can come from a
@@ -54,6 +57,8 @@ type Reason struct {
 	Message  string          `json:"message"`
 	Severity policy.Severity `json:"severity"`
 	Fix      string          `json:"fix"`
+
+	told bool // as a finding, with the place of the setting that is the reason
 }
 
 // Finding is something that somebody should look at, with the place.
@@ -65,6 +70,8 @@ type Finding struct {
 	File        string          `json:"file"`
 	Line        int             `json:"line"`
 	Column      int             `json:"column"`
+	EndLine     int             `json:"end_line"`
+	EndColumn   int             `json:"end_column"`
 	Service     string          `json:"service"`
 	Fingerprint string          `json:"fingerprint"`
 }

@@ -52,7 +52,7 @@ type Load struct {
 	// Breaks are what keeps the load from succeeding, whatever the policy says. Each is told as a finding of its own.
 	Breaks []Break
 
-	// Environment is, of a variable, the environment that it is part of.
+	// Environment is that of the service, where the descriptor tells of one.
 	Environment *Environment
 }
 

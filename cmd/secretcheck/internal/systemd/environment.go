@@ -204,7 +204,7 @@ func simplified(p string) string {
 
 // environmentLoads lists the variables that, by their names, bring the service a secret. Of one that is passed on and set,
 // what is set is in force.
-func (s *service) environmentLoads() []descriptor.Load {
+func (s *service) environmentLoads() ([]descriptor.Load, *descriptor.Environment) {
 	e := &s.settings.environment
 	common := &descriptor.Environment{Load: s.base(), Unset: map[string]bool{}}
 	common.Load.Source = policy.SourceEnv
@@ -234,7 +234,7 @@ func (s *service) environmentLoads() []descriptor.Load {
 	for _, f := range e.files {
 		s.tellFile(f, common)
 	}
-	return loads
+	return loads, common
 }
 
 // tellVariable adds the load and the finding of one variable. One that is taken out again is no load, but its value is in

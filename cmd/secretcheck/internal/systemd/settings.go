@@ -184,13 +184,21 @@ func (s *service) covers(a assignment) {
 // withSettings adds the loads of the environment, and what the settings do to all loads.
 func (s *service) withSettings(loads []descriptor.Load) []descriptor.Load {
 	credentials := len(loads)
-	loads = append(loads, s.environmentLoads()...)
+	variables, common := s.environmentLoads()
+	for i := range loads {
+		loads[i].Environment = common
+	}
+	loads = append(loads, variables...)
 	s.tellExposed()
 	if credentials > 0 {
 		s.harden()
 	}
 	for i := range loads {
-		loads[i].Breaks = s.settings.breaks
+		for _, b := range s.settings.breaks {
+			if i < credentials || b.Rule == descriptor.RuleRefused { // hardening leaves variables alone
+				loads[i].Breaks = append(loads[i].Breaks, b)
+			}
+		}
 	}
 	return loads
 }
