@@ -1,6 +1,6 @@
 Feature: What a release engineer is told before a rollout
   secretcheck reads the units that are to be rolled out, asks the same policy as the services will, looks at the host, and
-  says what would go wrong and what to do about it. It never reads a secret.
+  says what would go wrong and what to do about it. It keeps and shows no secret.
 
   Background:
     Given "queen-rbee" may load the credential "api_token" from "/etc/llorch/secrets/api-token"

@@ -37,7 +37,11 @@ func newCheck() *cobra.Command {
 		Long: `Read systemd units (*.service with their drop-ins) and inventories (*.yaml),
 work out every secret that they load, and judge each load by the policy.
 Directories are searched. With --root the files behind the loads are looked at
-too, in DIR as if it were /; their content is never read.
+too, in DIR as if it were /; their content is never read, but for the names of
+variables in the environment files of units.
+
+A variable, or an option of a command line, whose name ends in token, password,
+secret and the like counts as a secret: see secretcheck rules secret_in_environment.
 
 An inventory lists loads that no unit shows:
 

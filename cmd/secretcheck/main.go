@@ -1,5 +1,6 @@
 // Secretcheck tells before a rollout whether every deployment descriptor asks only for secrets that the policy grants,
-// and whether each load will succeed; and it builds the policies. It never reads the content of a secret.
+// and whether each load will succeed; and it builds the policies. It opens no file with a secret but the environment files
+// of units, for the names in them, and keeps and shows none.
 package main
 
 import "os"

@@ -119,7 +119,7 @@ func newRoot() *cobra.Command {
   secretcheck policy can queen-rbee --policy policy.tar.gz
   secretcheck audit verify /var/log/llorch/audit.jsonl*`,
 		Long: `Check before a rollout that services ask only for the secrets that the policy
-grants them, and that every load will succeed. No secret is ever read.
+grants them, and that every load will succeed. No secret is kept or shown.
 
 exit codes, of several the first: 5 policy or engine error, 4 bad input or
 usage, 1 denied, 3 undecided, 2 warnings with --fail-on-warn, 0 clean`,
@@ -138,7 +138,7 @@ usage, 1 denied, 3 undecided, 2 warnings with --fail-on-warn, 0 clean`,
 	root.SetHelpTemplate(helpTemplate)
 	root.SetUsageTemplate(usageTemplate)
 	root.SetHelpCommand(newHelp())
-	root.AddCommand(newCheck(), newPolicy(), newAudit(), newVersion())
+	root.AddCommand(newCheck(), newRules(), newPolicy(), newAudit(), newVersion())
 	return root
 }
 

@@ -76,7 +76,7 @@ func (c *checker) readEnvironment(f descriptor.Finding, names map[string]descrip
 			continue
 		}
 		for _, v := range variables {
-			findings = append(findings, tellVariable(f.Unread.Environment, name, v, names)...)
+			findings = append(findings, fileVariable(f.Unread.Environment, name, v, names)...)
 		}
 	}
 	return findings, broken
@@ -112,9 +112,9 @@ func (c *checker) noEnvironment(f descriptor.Finding, err error) ([]descriptor.F
 	return []descriptor.Finding{f}, false
 }
 
-// tellVariable adds the load of a variable that is a secret by its name. Whatever a file sets is in force before what an
+// fileVariable adds the load of a variable that is a secret by its name. Whatever a file sets is in force before what an
 // earlier one did.
-func tellVariable(e *descriptor.Environment, file string, v envfile.Variable, names map[string]descriptor.Load) []descriptor.Finding {
+func fileVariable(e *descriptor.Environment, file string, v envfile.Variable, names map[string]descriptor.Load) []descriptor.Finding {
 	at := descriptor.Position{File: file, Line: v.Line, Column: v.Column, EndLine: v.EndLine, EndColumn: v.EndColumn}
 	if v.Name == "" {
 		return []descriptor.Finding{{
