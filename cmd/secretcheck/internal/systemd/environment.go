@@ -40,11 +40,11 @@ func readEnvironment(unit name, value string, at locate) (list []variable, fault
 	for !c.done() {
 		w, ok := c.word(splitting{unquote: true, unescape: true})
 		if !ok {
-			return list, append(faults, fault{at: at(c.next, len(value)), message: badQuoting})
+			return list, at.fault(faults, c.next, len(value), badQuoting)
 		}
 		v, message := readAssignment(unit, w.text)
 		if message != "" {
-			faults = append(faults, fault{at: w.whole(at), message: message})
+			faults = at.fault(faults, w.start(), w.end(), message)
 			continue
 		}
 		if told(v) {
@@ -89,17 +89,17 @@ func readNames(unit name, value string, unset bool, at locate) (list []variable,
 	for !c.done() {
 		w, ok := c.word(splitting{unquote: true, unescape: unset})
 		if !ok {
-			return list, append(faults, fault{at: at(c.next, len(value)), message: badQuoting})
+			return list, at.fault(faults, c.next, len(value), badQuoting)
 		}
 		resolved, how := unit.expand(w.text)
 		key, rest, assigned := strings.Cut(resolved, "=")
 		switch {
 		case how == unknown:
-			faults = append(faults, fault{at: w.whole(at), message: badSpecifier})
+			faults = at.fault(faults, w.start(), w.end(), badSpecifier)
 		case how == open:
 			list = append(list, variable{name: strings.Clone(key), open: true, at: w.whole(at)})
 		case !validVariable(key) || assigned && (!unset || !validUTF8(rest)):
-			faults = append(faults, fault{at: w.whole(at), message: "not a name of letters, digits and _"})
+			faults = at.fault(faults, w.start(), w.end(), "not a name of letters, digits and _")
 		case !assigned:
 			v := variable{name: key}
 			if told(v) {

@@ -34,6 +34,7 @@ func readExec(unit name, value string, at locate) (found []exposure, faults []fa
 	commands, faults := splitCommands(unit, value, at)
 	for _, c := range commands {
 		found = append(found, exposedBy(c, at)...)
+		found = found[:min(len(found), maxTold)]
 	}
 	return found, faults
 }
@@ -170,9 +171,6 @@ func badExecutable(p string) string {
 
 // exec handles the settings with command lines.
 func (s *service) exec(a assignment) {
-	if s.settings.exposed == nil {
-		s.settings.exposed = map[string][]exposure{}
-	}
 	if a.value == "" {
 		delete(s.settings.exposed, a.key)
 		return

@@ -72,18 +72,16 @@ func (s *service) filtered() {
 // hidden tells of paths that are covered and that every load needs: the credentials, and /proc, through which files are
 // looked at.
 func (s *service) hidden() {
-	for _, c := range s.settings.covered {
-		key, p := keyHidden, strings.TrimPrefix(c.value, keyHidden)
-		if rest, ok := strings.CutPrefix(c.value, keyTemporary); ok {
-			key, p = keyTemporary, rest
+	for _, key := range []string{keyHidden, keyTemporary} {
+		for _, c := range s.settings.covered[key] {
+			if !s.needs(key, c.value) {
+				continue
+			}
+			s.breakLoads(c.at, descriptor.Break{
+				Rule: descriptor.RuleBreaks, Message: key + "= hides what every load needs: the credentials, or /proc",
+				Fix: "leave /proc and /run/credentials as they are",
+			})
 		}
-		if !s.needs(key, p) {
-			continue
-		}
-		s.breakLoads(c.at, descriptor.Break{
-			Rule: descriptor.RuleBreaks, Message: key + "= hides what every load needs: the credentials, or /proc",
-			Fix: "leave /proc and /run/credentials as they are",
-		})
 	}
 }
 

@@ -14,6 +14,17 @@ type fault struct {
 	refused bool
 }
 
+// maxTold bounds what is told of one line: whoever mends that many sees the rest next time.
+const maxTold = 100
+
+// fault adds one, up to the bound.
+func (l locate) fault(list []fault, from, to int, message string) []fault {
+	if len(list) == maxTold {
+		return list
+	}
+	return append(list, fault{at: l(from, to), message: message})
+}
+
 // reduce keeps of a value what may be kept: where a secret can stand, names and positions.
 func reduce(p *parser, a *assignment, l *logical, offset int) {
 	value := a.value
@@ -40,10 +51,14 @@ const kept = "…"
 type locate func(from, to int) descriptor.Position
 
 // whole is the position of a word.
-func (w word) whole(at locate) descriptor.Position { return at(w.at[0], w.at[len(w.at)-1]) }
+func (w word) whole(at locate) descriptor.Position { return at(w.start(), w.end()) }
+
+// start and end are the offsets of a word.
+func (w word) start() int { return w.at[0] }
+func (w word) end() int   { return w.at[len(w.at)-1] }
 
 // from is the position of a word's end, from the byte i on.
-func (w word) from(i int, at locate) descriptor.Position { return at(w.at[i], w.at[len(w.at)-1]) }
+func (w word) from(i int, at locate) descriptor.Position { return at(w.at[i], w.end()) }
 
 // validUTF8 is systemd's utf8_is_valid, which refuses what is no character too.
 func validUTF8(s string) bool {

@@ -68,13 +68,15 @@ func (s *service) systemCalls(a assignment) {
 	}
 	f.at = a.at
 	c := cutter{text: value}
+	told := 0
 	for !c.done() {
 		w, ok := c.word(splitting{})
 		if !ok {
 			s.dropped(a.at, a.key, "a backslash at the end")
 			return
 		}
-		if message := f.value.entry(w.text, inverted); message != "" {
+		if message := f.value.entry(w.text, inverted); message != "" && told < maxTold {
+			told++
 			s.dropped(a.at, a.key, message)
 		}
 	}

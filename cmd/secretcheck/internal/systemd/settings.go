@@ -2,7 +2,6 @@ package systemd
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -35,9 +34,13 @@ type settings struct {
 	filter setting[filter]
 	errno  bool // a system call that the filter refuses fails, instead of ending the process
 
-	memlock setting[uint64] // the soft limit in bytes
-	covered []setting[string]
+	memlock setting[uint64]              // the soft limit in bytes
+	covered map[string][]setting[string] // paths, by the setting that covers them
 	breaks  []descriptor.Break
+}
+
+func newSettings() settings {
+	return settings{umask: defaultUMask, exposed: map[string][]exposure{}, covered: map[string][]setting[string]{}}
 }
 
 // setting is a value and where it was set. The zero value is one that nobody set.
@@ -160,9 +163,8 @@ func parseSize(text string) (uint64, bool) {
 
 // covers handles InaccessiblePaths= and TemporaryFileSystem=, as far as they can lie over what a load needs.
 func (s *service) covers(a assignment) {
-	list := &s.settings.covered
 	if a.value == "" {
-		*list = slices.DeleteFunc(*list, func(c setting[string]) bool { return strings.HasPrefix(c.value, a.key) })
+		delete(s.settings.covered, a.key)
 		return
 	}
 	c := cutter{text: a.value}
@@ -176,7 +178,7 @@ func (s *service) covers(a assignment) {
 			text, _, _ = strings.Cut(text, ":")
 		}
 		if p, how := s.name.expand(text); how == settled && strings.HasPrefix(p, "/") {
-			*list = append(*list, setting[string]{a.key + simplified(p), a.at})
+			s.settings.covered[a.key] = append(s.settings.covered[a.key], setting[string]{simplified(p), a.at})
 		}
 	}
 }

@@ -159,7 +159,7 @@ type service struct {
 }
 
 func newService(u Unit) *service {
-	return &service{name: splitName(u.Name), partial: u.Partial, actions: map[string]choice{}, settings: settings{umask: defaultUMask}}
+	return &service{name: splitName(u.Name), partial: u.Partial, actions: map[string]choice{}, settings: newSettings()}
 }
 
 // load handles LoadCredential= and LoadCredentialEncrypted=, which share one list.
