@@ -63,6 +63,9 @@ func (h *tree) See(path string, self int64) (Seen, error) {
 func (h *tree) UID(user string) (int64, bool, error) { return 990, user == "queen", h.err }
 
 func (h *tree) Variables(path string) ([]envfile.Variable, error) {
+	if path == "/forbidden" {
+		return nil, fs.ErrPermission
+	}
 	text, ok := h.environments[path]
 	if !ok {
 		return nil, fmt.Errorf("%q: %w", path, fs.ErrNotExist)
