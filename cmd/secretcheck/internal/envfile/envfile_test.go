@@ -165,7 +165,7 @@ func FuzzParse(f *testing.F) {
 func TestCHK1079LargeFile(t *testing.T) {
 	start := time.Now()
 	list, err := Parse([]byte(strings.Repeat("A_TOKEN=x\n", 100_000)))
-	if err != nil || len(list) != 1 || time.Since(start) > 5*time.Second {
+	if err != nil || len(list) != 1 || time.Since(start) > 20*time.Second {
 		t.Errorf("%d variables, %v, %v", len(list), err, time.Since(start))
 	}
 }

@@ -39,7 +39,7 @@ func (h *Host) Match(pattern string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer root.Close() //nolint:errcheck // only read
+	defer root.Close()
 	names, err := fs.Glob(root.FS(), strings.ReplaceAll(strings.TrimPrefix(path.Clean(pattern), "/"), "[!", "[^"))
 	if len(names) > maxMatches {
 		return nil, errPattern

@@ -15,7 +15,7 @@ func Is(name string) bool {
 	for len(w) > 0 && strings.Trim(w[len(w)-1], "0123456789") == "" { // DB_PASSWORD_2
 		w = w[:len(w)-1]
 	}
-	if len(w) == 0 || slices.Contains(asking(), w[0]) || strings.Join(w, "_") == "pwd" || strings.Join(w, "_") == "oldpwd" {
+	if len(w) == 0 || asks(w[0]) || len(w) == 1 && w[0] == "pwd" {
 		return false
 	}
 	last := strings.TrimRight(w[len(w)-1], "0123456789") // TOKEN2
@@ -23,41 +23,55 @@ func Is(name string) bool {
 	if len(w) > 1 {
 		before = w[len(w)-2]
 	}
-	if last == "tokens" && slices.Contains(counting(), before) {
+	if last == "tokens" && counts(before) {
 		return false
 	}
 	if last == "key" || last == "keys" {
-		return slices.Contains(keyKinds(), before)
+		return isKeyKind(before)
 	}
-	return slices.Contains(secretWords(), last)
+	return isSecretWord(last)
 }
 
 // Same reports whether two names mean one secret: api_token, API_TOKEN and api-token do.
 func Same(a, b string) bool { return slices.Equal(words(a), words(b)) }
 
-// secretWords are what a name of a secret ends with.
-func secretWords() []string {
-	return []string{
-		"password", "passwords", "passwd", "pwd", "pass", "passphrase", "passcode", "secret", "secrets", "token", "tokens",
-		"credential", "credentials", "apikey", "apitoken", "authtoken", "accesstoken", "secretkey", "privatekey", "psk", "bearer",
+// isSecretWord reports whether a name that ends with the word is one of a secret.
+func isSecretWord(word string) bool {
+	switch word {
+	case "password", "passwords", "passwd", "pwd", "pass", "passphrase", "passcode", "secret", "secrets", "token", "tokens",
+		"credential", "credentials", "apikey", "apitoken", "authtoken", "accesstoken", "secretkey", "privatekey", "psk", "bearer":
+		return true
 	}
+	return false
 }
 
-// keyKinds are the keys that are secret. A key of another kind may be public, a path, or the name of something.
-func keyKinds() []string {
-	return []string{
-		"api", "access", "secret", "private", "encryption", "signing", "master", "auth", "session", "hmac", "shared", "account",
-		"deploy", "ssh", "jwt", "app", "client",
+// isKeyKind reports whether keys of a kind are secret. A key of another may be public, a path, or the name of something.
+func isKeyKind(word string) bool {
+	switch word {
+	case "api", "access", "secret", "private", "encryption", "signing", "master", "auth", "session", "hmac", "shared", "account",
+		"deploy", "ssh", "jwt", "app", "client":
+		return true
 	}
+	return false
 }
 
-// asking are the first words of names that are about whether and how, and hold no secret.
-func asking() []string {
-	return []string{"no", "without", "require", "disable", "enable", "allow", "skip", "ask", "prompt", "use"}
+// asks reports whether a first word makes a name one that is about whether and how, and holds no secret.
+func asks(word string) bool {
+	switch word {
+	case "no", "without", "require", "disable", "enable", "allow", "skip", "ask", "prompt", "use":
+		return true
+	}
+	return false
 }
 
-// counting are the words that make a number of tokens.
-func counting() []string { return []string{"max", "min", "num", "n", "total", "new"} }
+// counts reports whether a word makes a number of tokens.
+func counts(word string) bool {
+	switch word {
+	case "max", "min", "num", "n", "total", "new":
+		return true
+	}
+	return false
+}
 
 // words takes a name apart, in small letters: at everything that is no letter or digit, and before a capital.
 func words(name string) []string {

@@ -260,12 +260,8 @@ func (s *service) tellVariable(loads []descriptor.Load, common *descriptor.Envir
 func EnvironmentFindings(e *descriptor.Environment, rule, variable string, at descriptor.Position) []descriptor.Finding {
 	f := descriptor.Finding{
 		Rule: rule, Severity: policy.SeverityWarning, Position: at, Service: e.Load.Service, Source: policy.SourceEnv, Name: variable,
-		Message: "by its name the variable is a secret: " + map[string]string{
-			descriptor.RuleEnvironment:     "it stands in the unit, and systemctl show prints it to every user",
-			descriptor.RuleEnvironmentFile: "every process that the service starts gets it too, and so does who may read the file",
-			descriptor.RulePassed:          "it comes from the environment of the service manager, which all of its services can be given",
-		}[rule],
-		Fix: "move it into a file of mode 0600 and use LoadCredential=",
+		Message: "by its name the variable is a secret: " + whereItIs(rule),
+		Fix:     "move it into a file of mode 0600 and use LoadCredential=",
 	}
 	list := []descriptor.Finding{f}
 	for _, name := range e.Names {
@@ -276,6 +272,16 @@ func EnvironmentFindings(e *descriptor.Environment, rule, variable string, at de
 		}
 	}
 	return list
+}
+
+func whereItIs(rule string) string {
+	switch rule {
+	case descriptor.RuleEnvironmentFile:
+		return "every process that the service starts gets it too, and so does who may read the file"
+	case descriptor.RulePassed:
+		return "it comes from the environment of the service manager, which all of its services can be given"
+	}
+	return "it stands in the unit, and systemctl show prints it to every user"
 }
 
 func (s *service) tellFile(f environmentFile, common *descriptor.Environment) {

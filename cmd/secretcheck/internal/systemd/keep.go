@@ -1,7 +1,6 @@
 package systemd
 
 import (
-	"strings"
 	"unicode/utf8"
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
@@ -81,5 +80,10 @@ func validVariable(name string) bool {
 	if name == "" || name[0] >= '0' && name[0] <= '9' {
 		return false
 	}
-	return strings.IndexFunc(name, func(r rune) bool { return r != '_' && (r >= utf8.RuneSelf || !isAlphanumeric(byte(r))) }) < 0
+	for i := range len(name) {
+		if name[i] != '_' && !isAlphanumeric(name[i]) {
+			return false
+		}
+	}
+	return true
 }

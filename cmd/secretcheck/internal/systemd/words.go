@@ -163,7 +163,7 @@ func validRune(n uint32) bool {
 // appendRune is UTF-8 without Go's check for surrogates: systemd writes them, and then finds the text invalid.
 func appendRune(b []byte, n uint32) []byte {
 	if n&0xfffff800 == 0xd800 {
-		return append(b, byte(0xe0|n>>12), byte(0x80|n>>6&0x3f), byte(0x80|n&0x3f))
+		return append(b, byte(0xe0|n>>12), byte(0x80|n>>6&0x3f), byte(0x80|n&0x3f)) //nolint:gosec // below 0xe000
 	}
 	return utf8.AppendRune(b, rune(n)) //nolint:gosec // at most MaxRune
 }
