@@ -37,6 +37,38 @@ type Load struct {
 
 	Doubt *Doubt
 	Position
+
+	Descriptor int     // loads of one descriptor share the number
+	Lookup     *Lookup // what systemd looks for in its credential stores
+	Size       int64   // of a literal, in bytes; -1 where it is ciphertext
+	Fault      *Doubt  // why the service will not get it, whatever the policy says
+
+	Fallbacks []Load            // what systemd gives under the same name when there is nothing at the origin, best first
+	Choices   map[string]Choice // what the descriptor says about actions, by the name of the credential
+}
+
+// Choice is what a descriptor says that a service does with a credential.
+type Choice struct {
+	Action  policy.Action
+	Purpose string
+	Position
+}
+
+// Choose sets the action that the descriptor has for the name.
+func (l *Load) Choose() {
+	if c, ok := l.Choices[l.Name]; ok {
+		l.Action, l.Purpose = c.Action, c.Purpose
+	}
+}
+
+// InlineMessage says what is wrong with a literal.
+const InlineMessage = "the value stands in the unit, which every user of the host can read"
+
+// Lookup is a credential, or a pattern for some, that systemd looks for in its stores when the service starts.
+type Lookup struct {
+	Name   string // with an asterisk at its end when it is a pattern
+	Import bool   // ImportCredential=, and not LoadCredential= with a name as its source
+	Rename string // what stands for Name in the names that the service sees; "" leaves them
 }
 
 // Doubt is why a load cannot be judged from its descriptor. A doubt never hides a denial: it only keeps an allowed
@@ -76,6 +108,7 @@ const (
 	RuleUnusedSetting = "unused_setting"         // an X-Secretcheck setting about a credential that is not there
 	RuleNoDescriptor  = "not_a_descriptor"       // a file in a searched directory that is no descriptor of ours
 	RuleMasked        = "masked"                 // a unit linked to the null device
+	RuleUserUnit      = "user_unit"              // a user's manager loads it, with that user's rights
 )
 
 // Bad reports whether the finding means that input could not be judged at all.

@@ -21,6 +21,10 @@ func FuzzRead(f *testing.F) {
 				t.Errorf("%q is loaded twice", l.Name)
 			}
 			seen[l.Name] = true
+			name := l.Name
+			if l.Lookup != nil && l.Lookup.Import {
+				name = l.Lookup.Name
+			}
 			if !utf8.ValidString(l.Name+l.Origin+l.Path) || l.Line < 1 || l.Line > len(lines) {
 				t.Fatalf("load %+v", l)
 			}
@@ -29,11 +33,11 @@ func FuzzRead(f *testing.F) {
 				t.Fatalf("load %+v is not on line %q", l, string(line))
 			}
 			// Specifiers, backslashes and continuations change a name on its way; its first character stays.
-			if at := line[l.Column-1]; l.Doubt == nil && at != '%' && at != '\\' && !strings.HasPrefix(l.Name, string(at)) {
+			if at := line[l.Column-1]; l.Doubt == nil && at != '%' && at != '\\' && !strings.HasPrefix(name, string(at)) {
 				t.Errorf("load %+v points at %q", l, string(line[l.Column-1:]))
 			}
 			plain := !strings.ContainsAny(string(line), `%\`)
-			if rest := string(line[l.Column-1:]); plain && !strings.HasPrefix(rest, l.Name) {
+			if rest := string(line[l.Column-1:]); plain && !strings.HasPrefix(rest, name) {
 				t.Errorf("load %+v points at %q", l, rest)
 			}
 		}

@@ -8,21 +8,26 @@ import (
 	"github.com/llorch/secrets-management/policy"
 )
 
-// loads lists what is in force at the end: one load for each credential name. Load wins over Import, Import over Set;
-// a Set beside a Load of the same name is only its default for a missing source (exec-credential.c).
+// loads lists what is in force at the end: one load for each credential name. Load wins over Import, Import over Set; the
+// others of the name are what stands in for a source that is missing (exec-credential.c).
 func (s *service) loads() []descriptor.Load {
 	var loads []descriptor.Load
-	used := map[string]bool{}
+	used := map[string]int{}
 	for _, kind := range []credentials{s.loaded, s.imported, s.literal} {
 		for _, c := range kind.list {
-			if c == nil || used[c.id] {
+			if c == nil {
 				continue
 			}
-			used[c.id] = true
-			loads = append(loads, s.toLoad(c))
+			l := s.toLoad(c)
+			if i, known := used[c.id]; known {
+				loads[i].Fallbacks = append(loads[i].Fallbacks, l)
+				continue
+			}
+			used[c.id] = len(loads)
+			loads = append(loads, l)
 		}
 	}
-	s.unusedActions(used)
+	s.unusedActions(loads)
 	s.defaults()
 	service := s.service()
 	for i := range s.findings {
@@ -33,11 +38,15 @@ func (s *service) loads() []descriptor.Load {
 
 // defaults tells of literals that stand beside a load of the same name: they are no loads, but in the unit all the same.
 func (s *service) defaults() {
+	imported := map[string]bool{}
+	for _, c := range s.imported.list {
+		imported[c.id] = true
+	}
 	for _, c := range s.literal.list {
-		if c != nil && !c.encrypted && (s.loaded.has(c.id) || s.imported.has(c.id)) {
+		if c != nil && !c.encrypted && (s.loaded.has(c.id) || imported[c.id]) {
 			s.findings = append(s.findings, descriptor.Finding{
 				Rule: descriptor.RuleInline, Severity: policy.SeverityWarning, Position: c.at,
-				Message: "the value stands in the unit, which every user of the host can read",
+				Message: descriptor.InlineMessage,
 				Fix:     "remove it, or move it into a file of mode 0600", Source: policy.SourceCredential, Name: c.id,
 			})
 		}
@@ -58,10 +67,14 @@ func (s *service) toLoad(c *credential) descriptor.Load {
 		Service: s.service(), Unit: s.name.full, Source: policy.SourceCredential, Name: c.id,
 		Path: "/run/credentials/" + s.name.full + "/" + c.id,
 		User: user, UID: uid, UIDOpen: s.uidOpen(), UnitOpen: s.unitOpen(), Dynamic: s.dynamic, Encrypted: c.encrypted, Doubt: c.doubt, Position: c.at,
+		Lookup: c.lookup, Size: c.size, Choices: s.actions,
 	}
-	if a, ok := s.actions[c.id]; ok {
-		l.Action, l.Purpose = a.action, a.purpose
+	if s.manager {
+		l.Path, l.UID, l.User = "/run/user/UID/credentials/"+s.name.full+"/"+c.id, -1, ""
+		l.UIDOpen, l.UnitOpen = true, true
+		l.Doubt = managerDoubt(l.Doubt)
 	}
+	l.Choose()
 	switch {
 	case c.inline:
 		l.Origin = descriptor.OriginInline
@@ -71,4 +84,16 @@ func (s *service) toLoad(c *credential) descriptor.Load {
 		l.Default = s.literal.has(c.id)
 	}
 	return l
+}
+
+// managerDoubt says why a load of a user's unit is open. What is open besides stays.
+func managerDoubt(other *descriptor.Doubt) *descriptor.Doubt {
+	if other != nil && other.Identity {
+		return other
+	}
+	return &descriptor.Doubt{
+		Rule:    descriptor.RuleUserUnit,
+		Message: "a user's manager loads it, with that user's rights: who that is, the unit does not say",
+		Fix:     "check the service as an inventory, with the uid that it will run as",
+	}
 }

@@ -21,6 +21,7 @@ type assignment struct {
 	key     string
 	value   string
 	fault   string // why systemd would refuse the literal that was cut off
+	size    int64  // of that literal, -1 where only systemd can decrypt it
 	at      descriptor.Position
 }
 
@@ -143,7 +144,7 @@ func (p *parser) assign(l *logical, text string, start int) {
 	}
 	a.at = l.position(p.file, offset)
 	if a.value != "" && (a.key == keySet || a.key == keySetEncrypted) {
-		a.value, a.fault = dropLiteral(a.value, a.key == keySetEncrypted)
+		a.value, a.size, a.fault = dropLiteral(a.value, a.key == keySetEncrypted)
 	}
 	p.assignments = append(p.assignments, a)
 }
@@ -164,4 +165,20 @@ func NamesCredentials(data []byte) bool {
 		}
 	}
 	return false
+}
+
+// Activates reads from a socket, timer or path which service it starts: "" for that of its own name, and whether a socket
+// starts an instance of a template for each connection.
+func Activates(data []byte) (unit string, each bool) {
+	for _, l := range splitLines(string(data)) {
+		key, value, _ := strings.Cut(l.text, "=")
+		value = strings.Trim(value, whitespace)
+		switch strings.Trim(key, whitespace) {
+		case "Service", "Unit":
+			unit = value
+		case "Accept":
+			each = isTrue(value)
+		}
+	}
+	return unit, each
 }

@@ -131,7 +131,7 @@ var syntax = []struct {
 	{"CHK-1017/import_before_set", "[Service]\nSetCredential=a:v\nImportCredential=a\n", "?import_not_resolved a<@3:18\n!inline_credential@2:15"},
 	{
 		"CHK-1017/import_glob", "[Service]\nImportCredential=db.*\nImportCredential=a*b\nImportCredential=*\nImportCredential=x:y\nImportCredential=x:y/z\n",
-		"?import_not_resolved db.*<@2:18\n?import_not_resolved *<@4:18\n?import_not_resolved x<@5:18\n!ignored_by_systemd@3:18\n!ignored_by_systemd@6:18",
+		"?import_not_resolved db.*<@2:18\n?import_not_resolved *<@4:18\n?import_not_resolved y<@5:18\n!ignored_by_systemd@3:18\n!ignored_by_systemd@6:18",
 	},
 
 	{"CHK-1018/specifiers", "[Service]\nLoadCredential=%p%j%i:/x/%n/%N/%%\n", "u-vv</x/u-v.service/u-v/%@2:16"},

@@ -5,6 +5,7 @@
 package systemd
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -42,6 +43,8 @@ type File struct {
 type Unit struct {
 	Name    string // "queen-rbee.service"
 	Partial bool   // drop-ins only: the fragment lies elsewhere
+	User    bool   // it runs under a user's manager, and not the system's
+	Version int    // of systemd; 0 stands for the newest that is known
 	Files   []File
 }
 
@@ -59,6 +62,10 @@ func Read(u Unit) ([]descriptor.Load, []descriptor.Finding) {
 	for _, a := range all {
 		if !wanted(a.section, a.key) {
 			s.unknown(a)
+			continue
+		}
+		if first := since(a.key); s.version < first {
+			s.ignored(a, "", fmt.Sprintf("it is unknown before systemd %d, and this is %d", first, s.version))
 			continue
 		}
 		handler(a.key)(s, a)
@@ -124,17 +131,12 @@ func mistaken(section, key string) bool {
 	return strings.Contains(lower, "credential") || spelling.Closest(key, ours()) != ""
 }
 
-// choice is what an X-Secretcheck-Action= line says about a credential.
-type choice struct {
-	action  policy.Action
-	purpose string
-	at      descriptor.Position
-}
-
 // service is the state of a unit while its settings are applied, and the effective unit after the last.
 type service struct {
 	name     name
 	partial  bool
+	manager  bool // a user's manager runs it
+	version  int
 	override string // of the subject
 	user     string
 	dynamic  bool
@@ -147,12 +149,16 @@ type service struct {
 	loaded   credentials
 	literal  credentials
 	imported credentials
-	actions  map[string]choice
+	actions  map[string]descriptor.Choice
 	findings []descriptor.Finding
 }
 
 func newService(u Unit) *service {
-	return &service{name: splitName(u.Name), partial: u.Partial, actions: map[string]choice{}}
+	n := splitName(u.Name)
+	n.manager = u.User
+	return &service{
+		name: n, partial: u.Partial, manager: u.User, version: cmp.Or(u.Version, Newest), actions: map[string]descriptor.Choice{},
+	}
 }
 
 // load handles LoadCredential= and LoadCredentialEncrypted=, which share one list.
@@ -180,8 +186,9 @@ func (s *service) load(a assignment) {
 		c.doubt = &descriptor.Doubt{
 			Rule:    descriptor.RuleOrigin,
 			Message: "systemd looks the source up in the credential store, where another secret can have its name",
-			Fix:     "name an absolute path as the source",
+			Fix:     "check with --root, or name an absolute path as the source",
 		}
+		c.lookup = &descriptor.Lookup{Name: c.path}
 	}
 	s.loaded.put(c)
 }
@@ -191,7 +198,7 @@ func validSource(path string) bool {
 	if strings.HasPrefix(path, "/") {
 		return normalized(path)
 	}
-	return validName(path)
+	return ValidName(path)
 }
 
 // set handles SetCredential= and SetCredentialEncrypted=, which share one list. The value is gone already.
@@ -208,32 +215,51 @@ func (s *service) set(a assignment) {
 	if !ok {
 		return
 	}
-	c.inline = true
+	c.inline, c.size = true, a.size
 	s.literal.put(c)
 }
 
-// imports handles ImportCredential=GLOB[:NEWNAME].
+// imports handles ImportCredential=GLOB[:NEWNAME]. What is imported twice counts where it stands first.
 func (s *service) imports(a assignment) {
 	if a.value == "" {
 		s.imported = credentials{}
 		return
 	}
-	word, rest, ok := firstWord(a.value)
+	word, rest, ok := a.value, "", true
+	if s.version >= sinceRename {
+		word, rest, ok = firstWord(a.value)
+	}
 	glob, resolved := s.name.resolve(word)
 	switch {
 	case !ok || resolved && !validGlob(glob):
 		s.ignored(a, "", "the glob is not a credential name or the beginning of one and an asterisk")
 		return
-	case rest != "" && !validName(rest):
+	case rest != "" && !ValidName(rest):
 		s.ignored(a, "", "the new name is not a valid credential name")
 		return
 	}
-	s.imported.put(credential{id: glob, at: a.at, doubt: &descriptor.Doubt{
+	doubt := &descriptor.Doubt{
 		Rule:     descriptor.RuleImport,
 		Message:  "what ImportCredential= matches is known on the host only",
-		Fix:      "name each credential with LoadCredential=",
+		Fix:      "check with --root, or name each credential with LoadCredential=",
 		Identity: true,
-	}})
+	}
+	c := credential{id: visible(glob, rest), at: a.at, doubt: doubt, lookup: &descriptor.Lookup{Name: glob, Import: true, Rename: rest}}
+	if !resolved {
+		c.doubt, c.lookup = specifierDoubt("credential name", true), nil
+	}
+	s.imported.add(glob+"\x00"+rest, c)
+}
+
+// visible is the name that the service sees of what a glob matches.
+func visible(glob, rename string) string {
+	switch {
+	case rename == "":
+		return glob
+	case strings.HasSuffix(glob, "*"):
+		return rename + "*"
+	}
+	return rename
 }
 
 // identify reads the credential's name at the start of a value.
@@ -248,7 +274,7 @@ func (s *service) identify(a assignment) (c credential, rest string, ok bool) {
 	if !resolved {
 		return credential{id: word, at: a.at, encrypted: encrypted, doubt: specifierDoubt("credential name", true)}, rest, true
 	}
-	if !validName(id) {
+	if !ValidName(id) {
 		s.ignored(a, "", "the name before the colon is not a valid credential name")
 		return c, "", false
 	}
