@@ -36,6 +36,7 @@ type File struct {
 	UID, GID int
 	Content  []byte
 	From     string // or: a file of this machine to copy
+	Link     string // or: where a symbolic link leads
 }
 
 // Out is the folder that services may leave files in for [Result.Files].
@@ -108,8 +109,14 @@ func (m *Machine) stage(stage, out string) error {
 				return err
 			}
 		}
-		if !path.IsAbs(f.Path) || strings.ContainsAny(f.Path, "\n\\") {
+		if !path.IsAbs(f.Path) || strings.ContainsAny(f.Path+f.Link, "\n\\") {
 			return fmt.Errorf("file %q: not a path for it", f.Path)
+		}
+		if f.Link != "" {
+			content = []byte(f.Link)
+			fmt.Fprintf(&manifest, "link 0 0 %d %s\n", i, f.Path)
+			files["files/"+strconv.Itoa(i)] = content
+			continue
 		}
 		files["files/"+strconv.Itoa(i)] = content
 		fmt.Fprintf(&manifest, "%o %d %d %d %s\n", f.Mode.Perm(), f.UID, f.GID, i, f.Path)

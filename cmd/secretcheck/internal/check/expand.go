@@ -26,7 +26,7 @@ func (c *checker) expand(loads []descriptor.Load) []descriptor.Load {
 			n++
 		}
 		if loads[0].Source == policy.SourceCredential && loads[0].Unit != "" {
-			e := &expansion{checker: c, taken: map[string]bool{}}
+			e := &expansion{checker: c, taken: map[string]bool{}, usage: usage{tmpfs: c.cfg.Systemd >= tmpfsSince}}
 			out = append(out, e.unit(loads[:n])...)
 		} else {
 			out = append(out, loads[:n]...)
@@ -48,6 +48,8 @@ func (e *expansion) unit(loads []descriptor.Load) []descriptor.Load {
 	var imports, literals, missing []descriptor.Load
 	for _, l := range loads {
 		switch {
+		case l.Fault != nil:
+			e.take(l)
 		case l.Origin == descriptor.OriginInline:
 			literals = append(literals, l)
 		case l.Lookup != nil && l.Lookup.Import:

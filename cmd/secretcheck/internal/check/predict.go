@@ -18,12 +18,15 @@ func (c *checker) predict(l descriptor.Load, r *policy.Resource) {
 		Filesystem: "ramfs", Mount: policy.Mount{ReadOnly: true, NoSUID: true, NoDev: true, NoExec: true},
 		Readers: policy.Principals{UIDs: []int64{l.UID}}, Writers: policy.Principals{UIDs: []int64{0}},
 	}
+	if l.UID != 0 {
+		r.File.Writers.UIDs = []int64{0, l.UID} // an owner could change the mode, were it not for the mount
+	}
 	if c.cfg.Systemd >= tmpfsSince {
 		r.File.Filesystem = "tmpfs"
 		if l.UID != 0 {
 			r.File.Mode, r.File.ACL = 0o440, true
 			r.File.UID, r.File.OwnerIsRoot, r.File.OwnerIsMe = 0, true, false
-			r.File.Readers.UIDs = []int64{0, l.UID}
+			r.File.Readers.UIDs, r.File.Writers.UIDs = []int64{0, l.UID}, []int64{0}
 		}
 	}
 	if l.Origin == descriptor.OriginInline {

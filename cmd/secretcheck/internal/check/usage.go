@@ -14,7 +14,12 @@ const (
 
 // usage adds up what the credentials of a unit take. How long ciphertext is when it is decrypted is not known: it counts as
 // nothing.
-type usage struct{ bytes int64 }
+type usage struct {
+	bytes, pages int64
+	tmpfs        bool
+}
+
+const page = 4096
 
 // add counts a load, and marks the one that goes over a limit: systemd would not start the service.
 func (u *usage) add(l *descriptor.Load) {
@@ -29,7 +34,12 @@ func (u *usage) add(l *descriptor.Load) {
 	if l.Encrypted {
 		l.Size = 0
 	}
-	u.bytes += int64(len(l.Name)) + max(l.Size, 0)
+	size := max(l.Size, 0)
+	u.bytes += int64(len(l.Name)) + size
+	u.pages += (size + page - 1) / page
+	if u.tmpfs && u.pages > maxCredential/page && l.Fault == nil {
+		l.Fault = tooLarge(fmt.Sprintf("the credentials of the service fill more than %d pages of memory, which is all that their tmpfs has", maxCredential/page), "give the service fewer credentials")
+	}
 	if u.bytes > maxCredential && l.Fault == nil {
 		l.Fault = tooLarge(fmt.Sprintf("the credentials of the service have more than %d bytes with their names", maxCredential), "give the service fewer or smaller credentials")
 	}

@@ -108,6 +108,7 @@ const (
 	RuleUnusedSetting = "unused_setting"         // an X-Secretcheck setting about a credential that is not there
 	RuleNoDescriptor  = "not_a_descriptor"       // a file in a searched directory that is no descriptor of ours
 	RuleMasked        = "masked"                 // a unit linked to the null device
+	RuleNotStarted    = "not_started"            // systemd fails on what is written, and does not start the service
 	RuleUserUnit      = "user_unit"              // a user's manager loads it, with that user's rights
 )
 

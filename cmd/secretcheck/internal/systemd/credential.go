@@ -77,6 +77,7 @@ type credential struct {
 	size   int64 // of a literal
 	doubt  *descriptor.Doubt
 	lookup *descriptor.Lookup
+	fault  *descriptor.Doubt
 	at     descriptor.Position
 
 	encrypted bool
@@ -89,14 +90,16 @@ type credentials struct {
 }
 
 // put adds c in place of an earlier one with the same name: of several lines the last is in force.
-func (s *credentials) put(c credential) {
+func (s *credentials) put(c credential) { s.putAt(c.id, c) }
+
+func (s *credentials) putAt(key string, c credential) {
 	if s.at == nil {
 		s.at = map[string]int{}
 	}
-	if i, ok := s.at[c.id]; ok {
+	if i, ok := s.at[key]; ok {
 		s.list[i] = nil
 	}
-	s.at[c.id] = len(s.list)
+	s.at[key] = len(s.list)
 	s.list = append(s.list, &c)
 }
 
@@ -109,6 +112,18 @@ func (s *credentials) add(key string, c credential) {
 		s.at[key] = len(s.list)
 		s.list = append(s.list, &c)
 	}
+}
+
+// each makes new settings of those in force. Of one key the last is kept.
+func (s *credentials) each(change func(credential) (string, credential)) credentials {
+	var out credentials
+	for _, c := range s.list {
+		if c != nil {
+			key, c := change(*c)
+			out.putAt(key, c)
+		}
+	}
+	return out
 }
 
 // has reports whether a credential of that name is in force.

@@ -40,7 +40,9 @@ func (s *service) loads() []descriptor.Load {
 func (s *service) defaults() {
 	imported := map[string]bool{}
 	for _, c := range s.imported.list {
-		imported[c.id] = true
+		if c != nil {
+			imported[c.id] = true
+		}
 	}
 	for _, c := range s.literal.list {
 		if c != nil && !c.encrypted && (s.loaded.has(c.id) || imported[c.id]) {
@@ -66,7 +68,7 @@ func (s *service) toLoad(c *credential) descriptor.Load {
 	l := descriptor.Load{
 		Service: s.service(), Unit: s.name.full, Source: policy.SourceCredential, Name: c.id,
 		Path: "/run/credentials/" + s.name.full + "/" + c.id,
-		User: user, UID: uid, UIDOpen: s.uidOpen(), UnitOpen: s.unitOpen(), Dynamic: s.dynamic, Encrypted: c.encrypted, Doubt: c.doubt, Position: c.at,
+		User: user, UID: uid, UIDOpen: s.uidOpen(), UnitOpen: s.unitOpen(), Dynamic: s.dynamic, Encrypted: c.encrypted, Doubt: c.doubt, Fault: c.fault, Position: c.at,
 		Lookup: c.lookup, Size: c.size, Choices: s.actions,
 	}
 	if s.manager {

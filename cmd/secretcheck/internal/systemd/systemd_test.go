@@ -72,7 +72,7 @@ var syntax = []struct {
 	{"CHK-1013/backslash_becomes_a_space", "[Service]\nLoadCredential=a\\\nb:/x\n", "a b</x@2:16"},
 	{"CHK-1013/comment_inside", "[Service]\nLoadCredential=\\\n# a:/x\n; c:/x\\\nb:/y\n", "b</y@5:1"},
 	{"CHK-1013/empty_line_ends_it", "[Service]\nLoadCredential=a:/x\\\n\nLoadCredential=b:/y\n", "a</x@2:16\nb</y@4:16"},
-	{"CHK-1013/escaped_backslash_does_not_continue", "[Service]\nLoadCredential=a:/x\\\\\nLoadCredential=b:/y\n", "a</x\\\\@2:16\nb</y@3:16"},
+	{"CHK-1013/escaped_backslash_does_not_continue", "[Service]\nLoadCredential=a:/x\\\\\nLoadCredential=b:/y\n", "a</x\\@2:16\nb</y@3:16"},
 	{"CHK-1013/continued_to_the_end", "[Service]\nLoadCredential=a:/x\\", "a</x@2:16"},
 	{"CHK-1013/continued_key", "[Service]\nLoad\\\nCredential=a:/x\n", "!ignored_by_systemd@2:1"},
 

@@ -70,6 +70,7 @@ func Read(u Unit) ([]descriptor.Load, []descriptor.Finding) {
 		}
 		handler(a.key)(s, a)
 	}
+	s.handOver()
 	return s.loads(), s.findings
 }
 
@@ -183,14 +184,18 @@ func (s *service) load(a assignment) {
 		c.path = path
 	}
 	if c.doubt == nil && !strings.HasPrefix(c.path, "/") {
-		c.doubt = &descriptor.Doubt{
-			Rule:    descriptor.RuleOrigin,
-			Message: "systemd looks the source up in the credential store, where another secret can have its name",
-			Fix:     "check with --root, or name an absolute path as the source",
-		}
+		c.doubt = originDoubt()
 		c.lookup = &descriptor.Lookup{Name: c.path}
 	}
 	s.loaded.put(c)
+}
+
+func originDoubt() *descriptor.Doubt {
+	return &descriptor.Doubt{
+		Rule:    descriptor.RuleOrigin,
+		Message: "systemd looks the source up in the credential store, where another secret can have its name",
+		Fix:     "check with --root, or name an absolute path as the source",
+	}
 }
 
 // validSource is what systemd accepts behind the colon: a normalized absolute path, or a credential's name.
