@@ -40,7 +40,7 @@ func list(dir string) (*Listing, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer root.Close() //nolint:errcheck // only read
+	defer root.Close()
 	if l.Directory, err = describe(root, dir); err != nil {
 		return nil, err
 	}

@@ -57,7 +57,7 @@ func (h *tree) See(path string, self int64) (Seen, error) {
 	return s, nil
 }
 
-func (h *tree) List(dir string) ([]fs.DirEntry, error) { return nil, fs.ErrNotExist }
+func (h *tree) List(string) ([]fs.DirEntry, error) { return nil, fs.ErrNotExist }
 
 func (h *tree) UID(user string) (int64, bool, error) { return 990, user == "queen", h.err }
 

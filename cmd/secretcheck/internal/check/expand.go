@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
@@ -45,32 +46,26 @@ type expansion struct {
 }
 
 func (e *expansion) unit(loads []descriptor.Load) []descriptor.Load {
-	var imports, literals, missing []descriptor.Load
+	var q queue
+	var missing []descriptor.Load
 	for _, l := range loads {
 		switch {
-		case l.Fault != nil:
+		case l.Fault != nil, l.Doubt != nil && l.Lookup == nil && l.Origin != descriptor.OriginInline:
 			e.take(l)
-		case l.Origin == descriptor.OriginInline:
-			literals = append(literals, l)
-		case l.Lookup != nil && l.Lookup.Import:
-			imports = append(imports, l)
-		case l.Doubt != nil && l.Lookup == nil:
-			e.take(l)
+		case q.later(l):
 		case !e.load(l):
 			missing = append(missing, l)
-			imports, literals = standIn(l, imports, literals)
+		}
+		for _, f := range l.Fallbacks {
+			f.Default = f.Origin == descriptor.OriginInline // which was told about with the line that it is the default for
+			q.later(f)
 		}
 	}
-	for _, l := range imports {
-		if e.imports(l) {
-			continue
-		}
-		_, literals = standIn(l, nil, literals)
-		if len(l.Fallbacks) == 0 {
-			e.nothing(l)
-		}
+	slices.SortStableFunc(q.imports, func(a, b descriptor.Load) int { return a.Lookup.Order - b.Lookup.Order })
+	for _, l := range q.imports {
+		e.imports(l)
 	}
-	for _, l := range literals {
+	for _, l := range q.literals {
 		if e.taken[l.Name] {
 			e.beaten(l)
 		} else {
@@ -85,17 +80,20 @@ func (e *expansion) unit(loads []descriptor.Load) []descriptor.Load {
 	return e.out
 }
 
-// standIn queues what systemd gives in place of a source that is not there.
-func standIn(l descriptor.Load, imports, literals []descriptor.Load) (i, s []descriptor.Load) {
-	for _, f := range l.Fallbacks {
-		if f.Origin == descriptor.OriginInline {
-			f.Default = true // which was told about with the line that it is the default for
-			literals = append(literals, f)
-		} else {
-			imports = append(imports, f)
-		}
+// queue is what has its turn after all that is loaded, and gives only names that are not taken by then.
+type queue struct{ imports, literals []descriptor.Load }
+
+// later reports whether it took a load.
+func (q *queue) later(l descriptor.Load) bool {
+	switch {
+	case l.Origin == descriptor.OriginInline:
+		q.literals = append(q.literals, l)
+	case l.Lookup != nil && l.Lookup.Import:
+		q.imports = append(q.imports, l)
+	default:
+		return false
 	}
-	return imports, literals
+	return true
 }
 
 // take adds a load that is in force.
@@ -156,7 +154,7 @@ func (e *expansion) fromStore(l descriptor.Load) bool {
 
 // found takes a file of a credential store.
 func (e *expansion) found(l descriptor.Load, at string, seen Seen, err error) {
-	l.Origin, l.Doubt, l.Lookup, l.Size = at, userUnit(l), nil, seen.File.Size
+	l.Origin, l.Doubt, l.Lookup, l.Size = at, nil, nil, seen.File.Size
 	l.Path = path.Join(path.Dir(l.Path), l.Name)
 	switch {
 	case err == nil && seen.File.Type == "directory":
@@ -167,14 +165,6 @@ func (e *expansion) found(l descriptor.Load, at string, seen Seen, err error) {
 		l.Choose()
 		e.take(l)
 	}
-}
-
-// userUnit keeps the doubt that no look at the host can settle.
-func userUnit(l descriptor.Load) *descriptor.Doubt {
-	if l.Doubt != nil && l.Doubt.Rule == descriptor.RuleUserUnit {
-		return l.Doubt
-	}
-	return nil
 }
 
 // allStoresSince is the version of systemd from which a name is looked up in the stores for ciphertext first, also by
@@ -198,34 +188,38 @@ func (e *expansion) stores(encrypted bool) []string {
 	return dirs
 }
 
-// imports takes ImportCredential=. What bears a name that is taken already stays out. It reports whether it found anything.
-func (e *expansion) imports(l descriptor.Load) bool {
-	if l.Doubt != nil && l.Doubt.Rule == descriptor.RuleSpecifier || strings.Contains(l.Lookup.Name, `\`) {
+// imports takes ImportCredential=. What bears a name that is taken already stays out.
+func (e *expansion) imports(l descriptor.Load) {
+	if strings.Contains(l.Lookup.Name, `\`) {
 		e.take(l) // a backslash is one more that the C library's glob takes away
-		return true
+		return
 	}
 	any := false
 	for _, encrypted := range []bool{false, true} {
 		for _, dir := range e.stores(encrypted) {
 			for _, name := range e.matches(dir, l.Lookup.Name) {
+				any = true
 				one := l
 				one.Name, one.Encrypted = renamed(*l.Lookup, name), encrypted
-				if !systemd.ValidName(one.Name) || e.taken[one.Name] {
-					continue
+				if systemd.ValidName(one.Name) && !e.taken[one.Name] {
+					e.imported(one, path.Join(dir, name))
 				}
-				any = true
-				at := path.Join(dir, name)
-				seen, err := e.see(at)
-				if errors.Is(err, fs.ErrNotExist) {
-					one.Origin = at
-					e.fail(one, RuleBadSource, "the link in the credential store leads to nothing: systemd does not start the service", "remove or correct it")
-					continue
-				}
-				e.found(one, at, seen, err)
 			}
 		}
 	}
-	return any
+	if !any {
+		e.nothing(l)
+	}
+}
+
+func (e *expansion) imported(l descriptor.Load, at string) {
+	seen, err := e.see(at)
+	if errors.Is(err, fs.ErrNotExist) {
+		l.Origin = at
+		e.fail(l, RuleBadSource, "the link in the credential store leads to nothing: systemd does not start the service", "remove or correct it")
+		return
+	}
+	e.found(l, at, seen, err)
 }
 
 // see looks at a file as root finds it, once.

@@ -28,7 +28,7 @@ import (
 const (
 	generated = 220
 	factsOf   = 10  // one in so many
-	atLeast   = 300 // of units that are not generated, too
+	atLeast   = 300 // units are compared
 )
 
 // What the model says that a service gets, a real systemd gives it: the same names with the same content, as files with
@@ -55,24 +55,25 @@ func TestCHK1054Differential(t *testing.T) {
 		corpus = append(corpus, more...)
 	}
 	installed := len(corpus)
+	corpus = unitcorpus.Distinct(corpus, keep1, keep2, keep3)
 	corpus = append(corpus, unitcorpus.Generate(7, generated)...)
-	t.Logf("%d units are installed or in packages, %d are generated", installed, generated)
+	t.Logf("%d units are installed or in packages, %d of them distinct; %d are generated", installed, len(corpus)-generated, generated)
 	if len(corpus) < atLeast {
 		t.Errorf("%d units", len(corpus))
 	}
 	for name, root := range map[string]string{"own": "", "257": debian13} {
-		t.Run(name, func(t *testing.T) { differ(t, root, corpus) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			differ(t, root, corpus)
+		})
 	}
 }
 
 // differ compares the model with one systemd.
 func differ(t *testing.T, root string, corpus []unitcorpus.Case) {
 	t.Helper()
-	start := time.Now()
 	r := bootCorpus(t, root, corpus)
-	t.Logf("booted %v", time.Since(start))
 	m := modelOf(t, r.Version, corpus)
-	t.Logf("modelled %v", time.Since(start))
 	states := states(string(r.Files["states"]))
 	count := map[string]int{}
 	disagree := 0
@@ -86,9 +87,8 @@ func differ(t *testing.T, root string, corpus []unitcorpus.Case) {
 			t.Errorf("%s: %s\n%s", c.Name, complaint, show(c))
 		}
 	}
-	t.Logf("compared %v", time.Since(start))
 	t.Logf("systemd %d: %v, %d disagreements", r.Version, count, disagree)
-	if count["starts"]+count["credentials"] < len(corpus)/2 || count["fails"] == 0 || count["credentials"] < 100 {
+	if count["starts"]+count["credentials"] < len(corpus)/2 || count["fails"] == 0 || count["credentials"] < 60 {
 		t.Errorf("the comparison is empty: %v", count)
 	}
 }
@@ -121,6 +121,7 @@ func bootCorpus(t *testing.T, root string, corpus []unitcorpus.Case) *realsystem
 		},
 		Units: map[string]string{"drive.service": "[Service]\nType=oneshot\nExecStart=/bin/sh /run/machine/drive\n"},
 		Start: []string{"drive.service"},
+		Limit: 5 * time.Minute,
 	}
 	small, err := realsystemd.Build(t.TempDir(), "./internal/probe/cmd/credentials")
 	if err != nil {
@@ -213,7 +214,7 @@ func modelOf(t *testing.T, version int, corpus []unitcorpus.Case) *model {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer root.Close() //nolint:errcheck // only read
+	defer root.Close()
 	in := Paths(nil, Options{Root: root, RootDir: dir, Version: version, AllUnits: true})
 	m := &model{root: dir, loads: map[string][]check.Load{}, bad: map[string]bool{}, masked: map[string]bool{}, version: version}
 	r := &recorder{asked: map[string]policy.Request{}}
@@ -265,7 +266,8 @@ func (m *model) compare(c unitcorpus.Case, s state, out []byte) (verdict, compla
 		return "left open by the model", ""
 	}
 	if fails != "" {
-		if s.result == "success" || s.status != "243" && s.status != "1" || s.load != "loaded" {
+		executor := m.version >= 255 && s.status == "1" && len(out) == 0 // which could not read what it was told
+		if s.result == "success" || s.status != "243" && !executor || s.load != "loaded" {
 			return "fails", fmt.Sprintf("the model says that it does not start (%s), systemd says %+v and gives %s", fails, s, out)
 		}
 		return "fails", ""
@@ -347,7 +349,7 @@ func (m *model) given(unit string, l check.Load) given {
 	if err != nil {
 		return g
 	}
-	defer root.Close() //nolint:errcheck // only read
+	defer root.Close()
 	at, err := root.Real(l.Origin)
 	if err != nil {
 		return g

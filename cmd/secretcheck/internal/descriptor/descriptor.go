@@ -68,6 +68,7 @@ const InlineMessage = "the value stands in the unit, which every user of the hos
 type Lookup struct {
 	Name   string // with an asterisk at its end when it is a pattern
 	Import bool   // ImportCredential=, and not LoadCredential= with a name as its source
+	Order  int    // among the imports of a unit
 	Rename string // what stands for Name in the names that the service sees; "" leaves them
 }
 

@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
@@ -14,7 +15,7 @@ const executorSince = 255
 // handOver is what arrives at the executor of the credentials in force, those of one name the last. What does not arrive
 // keeps the service from starting.
 func (s *service) handOver() {
-	if s.version < executorSince {
+	if s.version < executorSince || !s.loaded.special() && !s.literal.special() && !s.imported.special() {
 		return
 	}
 	s.loaded = s.loaded.each(func(c credential) (string, credential) {
@@ -26,7 +27,7 @@ func (s *service) handOver() {
 			return c.id, c.lost()
 		}
 		c.id, c.encrypted = w[0], isTrue(w[2])
-		return c.id, c.from(w[1])
+		return c.id, s.from(c, w[1])
 	})
 	s.literal = s.literal.each(func(c credential) (string, credential) {
 		if c.doubt == nil && special(c.id) {
@@ -57,6 +58,13 @@ func (s *service) handOver() {
 	})
 }
 
+// special reports whether anything happens to one of the credentials on its way.
+func (s *credentials) special() bool {
+	return slices.ContainsFunc(s.list, func(c *credential) bool {
+		return c != nil && (special(c.id+c.path) || c.lookup != nil && special(c.lookup.Name))
+	})
+}
+
 // special reports whether anything happens to a text on its way.
 func special(s string) bool { return strings.ContainsAny(s, ` \`) }
 
@@ -79,14 +87,14 @@ func (c credential) lost() credential {
 }
 
 // from sets the source.
-func (c credential) from(path string) credential {
+func (s *service) from(c credential, path string) credential {
 	switch {
 	case path == c.path:
 	case strings.HasPrefix(path, "/") && normalized(path):
 		c.path, c.lookup, c.doubt = path, nil, nil
 	case !strings.HasPrefix(path, "/") && ValidName(path):
 		c.path = path
-		c.lookup, c.doubt = &descriptor.Lookup{Name: path}, originDoubt()
+		c.lookup, c.doubt = &descriptor.Lookup{Name: path}, s.originDoubt()
 	default:
 		return c.lost() // without its backslashes it is another path than it was checked as
 	}

@@ -1,8 +1,12 @@
 package systemd
 
 import (
+	"bytes"
+	"fmt"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 )
 
@@ -45,6 +49,32 @@ func FuzzRead(f *testing.F) {
 			if f.Rule == "" || f.Message == "" || f.Line < 1 || f.Line > len(lines) || f.Column < 1 {
 				t.Errorf("finding %+v", f)
 			}
+		}
+	})
+}
+
+// FuzzMemory holds for every unit with its drop-ins, however often its text is repeated: it is read in time, and within
+// [maxMemory] bytes that are allocated in all.
+// Evidence for CHK-1056.
+func FuzzMemory(f *testing.F) {
+	for i, c := range syntax {
+		f.Add([]byte(c.unit), uint16(i*7), uint8(i))
+	}
+	f.Fuzz(func(t *testing.T, data []byte, repeat uint16, files uint8) {
+		const most = 64 << 10
+		data = bytes.Repeat(data, 1+min(int(repeat), most/max(len(data), 1)))
+		u := Unit{Name: "a-b@c.service", User: files&1 != 0, Version: 250 + int(files>>4)}
+		for i := range 1 + int(files>>1)%5 {
+			u.Files = append(u.Files, File{Name: fmt.Sprint(i), Data: data[len(data)*i/8:]})
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		start := time.Now()
+		Read(u)
+		took := time.Since(start)
+		runtime.ReadMemStats(&after)
+		if used := after.TotalAlloc - before.TotalAlloc; used > maxMemory || took > maxTime {
+			t.Errorf("%d MiB, %v for %d files of %d bytes", used>>20, took, len(u.Files), len(data))
 		}
 	})
 }

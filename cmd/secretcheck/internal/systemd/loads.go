@@ -71,10 +71,14 @@ func (s *service) toLoad(c *credential) descriptor.Load {
 		User: user, UID: uid, UIDOpen: s.uidOpen(), UnitOpen: s.unitOpen(), Dynamic: s.dynamic, Encrypted: c.encrypted, Doubt: c.doubt, Fault: c.fault, Position: c.at,
 		Lookup: c.lookup, Size: c.size, Choices: s.actions,
 	}
+	if l.Lookup != nil && l.Lookup.Import {
+		s.order++
+		l.Lookup.Order = s.order
+	}
 	if s.manager {
 		l.Path, l.UID, l.User = "/run/user/UID/credentials/"+s.name.full+"/"+c.id, -1, ""
 		l.UIDOpen, l.UnitOpen = true, true
-		l.Doubt = managerDoubt(l.Doubt)
+		l.Doubt, l.Lookup = managerDoubt(l.Doubt), nil
 	}
 	l.Choose()
 	switch {
@@ -88,14 +92,12 @@ func (s *service) toLoad(c *credential) descriptor.Load {
 	return l
 }
 
-// managerDoubt says why a load of a user's unit is open. What is open besides stays.
+// managerDoubt says why a load of a user's unit is open.
 func managerDoubt(other *descriptor.Doubt) *descriptor.Doubt {
-	if other != nil && other.Identity {
-		return other
-	}
 	return &descriptor.Doubt{
-		Rule:    descriptor.RuleUserUnit,
-		Message: "a user's manager loads it, with that user's rights: who that is, the unit does not say",
-		Fix:     "check the service as an inventory, with the uid that it will run as",
+		Rule:     descriptor.RuleUserUnit,
+		Message:  "a user's manager loads it, with that user's rights: who that is, the unit does not say",
+		Fix:      "check the service as an inventory, with the uid that it will run as",
+		Identity: other != nil && other.Identity,
 	}
 }

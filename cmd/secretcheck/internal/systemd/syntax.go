@@ -2,6 +2,7 @@ package systemd
 
 import (
 	"bytes"
+	"iter"
 	"strings"
 	"unicode/utf8"
 
@@ -39,8 +40,9 @@ type parser struct {
 func parse(file string, data []byte) ([]assignment, *descriptor.Finding) {
 	p := &parser{file: file}
 	if i := bytes.IndexByte(data, 0); i >= 0 {
-		before := splitLines(string(data[:i]) + "?")
-		last := before[len(before)-1]
+		var last physical
+		for last = range splitLines(string(data[:i]) + "?") { //nolint:revive // the last one is the place
+		}
 		column := last.column + utf8.RuneCountInString(last.text) - 1
 		p.refuse(descriptor.Position{File: file, Line: last.line, Column: column}, "NUL byte")
 		return nil, p.bad
@@ -52,10 +54,10 @@ func parse(file string, data []byte) ([]assignment, *descriptor.Finding) {
 	return p.assignments, nil
 }
 
-func (p *parser) run(lines []physical) {
+func (p *parser) run(lines iter.Seq[physical]) {
 	var line logical
 	continued, bomSeen := false, false
-	for _, l := range lines {
+	for l := range lines {
 		if isComment(l.text) { // inside a continuation too, where it does not end it
 			continue
 		}
@@ -159,7 +161,7 @@ func (p *parser) refuse(at descriptor.Position, message string) {
 
 // NamesCredentials reports whether a unit of any type has a line about credentials. It may err on the side of yes.
 func NamesCredentials(data []byte) bool {
-	for _, l := range splitLines(string(data)) {
+	for l := range splitLines(string(data)) {
 		if !isComment(l.text) && strings.Contains(l.text, "Credential") {
 			return true
 		}
@@ -170,7 +172,7 @@ func NamesCredentials(data []byte) bool {
 // Activates reads from a socket, timer or path which service it starts: "" for that of its own name, and whether a socket
 // starts an instance of a template for each connection.
 func Activates(data []byte) (unit string, each bool) {
-	for _, l := range splitLines(string(data)) {
+	for l := range splitLines(string(data)) {
 		key, value, _ := strings.Cut(l.text, "=")
 		value = strings.Trim(value, whitespace)
 		switch strings.Trim(key, whitespace) {

@@ -69,9 +69,30 @@ func Read(u Unit) ([]descriptor.Load, []descriptor.Finding) {
 			continue
 		}
 		handler(a.key)(s, a)
+		if s.expanded > maxExpanded {
+			return nil, []descriptor.Finding{tooMuch(a.at)}
+		}
 	}
 	s.handOver()
 	return s.loads(), s.findings
+}
+
+// maxExpanded bounds what the settings of a unit come to, in bytes: a specifier of two bytes can stand for a whole name, and
+// a unit of a million bytes for hundreds of them.
+const maxExpanded = 16 << 20
+
+func tooMuch(at descriptor.Position) descriptor.Finding {
+	return descriptor.Finding{
+		Rule: descriptor.RuleUnparsable, Severity: policy.SeverityError, Position: at,
+		Message: fmt.Sprintf("the specifiers in the settings up to here stand for more than %d bytes", maxExpanded), Fix: "write fewer credentials",
+	}
+}
+
+// expand resolves specifiers and keeps account of the result.
+func (s *service) expand(text string) (string, bool) {
+	value, resolved := s.name.resolve(text)
+	s.expanded += len(value) + len(s.name.full)
+	return value, resolved
 }
 
 // handler holds the meaning of each setting; it is nil for one that has none here.
@@ -151,6 +172,10 @@ type service struct {
 	literal  credentials
 	imported credentials
 	actions  map[string]descriptor.Choice
+	expanded int
+	order    int // of imports
+	byName   *descriptor.Doubt
+	byGlob   *descriptor.Doubt
 	findings []descriptor.Finding
 }
 
@@ -174,7 +199,7 @@ func (s *service) load(a assignment) {
 	}
 	c.path = c.id // the name alone means the credential store
 	if rest != "" {
-		path, resolved := s.name.resolve(rest)
+		path, resolved := s.expand(rest)
 		if !resolved {
 			c.doubt, path = specifierDoubt("source path", false), ""
 		} else if !validSource(path) {
@@ -184,18 +209,34 @@ func (s *service) load(a assignment) {
 		c.path = path
 	}
 	if c.doubt == nil && !strings.HasPrefix(c.path, "/") {
-		c.doubt = originDoubt()
+		c.doubt = s.originDoubt()
 		c.lookup = &descriptor.Lookup{Name: c.path}
 	}
 	s.loaded.put(c)
 }
 
-func originDoubt() *descriptor.Doubt {
-	return &descriptor.Doubt{
-		Rule:    descriptor.RuleOrigin,
-		Message: "systemd looks the source up in the credential store, where another secret can have its name",
-		Fix:     "check with --root, or name an absolute path as the source",
+// originDoubt and importDoubt are the same for every load of the unit: there can be many.
+func (s *service) originDoubt() *descriptor.Doubt {
+	if s.byName == nil {
+		s.byName = &descriptor.Doubt{
+			Rule:    descriptor.RuleOrigin,
+			Message: "systemd looks the source up in the credential store, where another secret can have its name",
+			Fix:     "check with --root, or name an absolute path as the source",
+		}
 	}
+	return s.byName
+}
+
+func (s *service) importDoubt() *descriptor.Doubt {
+	if s.byGlob == nil {
+		s.byGlob = &descriptor.Doubt{
+			Rule:     descriptor.RuleImport,
+			Message:  "what ImportCredential= matches is known on the host only",
+			Fix:      "check with --root, or name each credential with LoadCredential=",
+			Identity: true,
+		}
+	}
+	return s.byGlob
 }
 
 // validSource is what systemd accepts behind the colon: a normalized absolute path, or a credential's name.
@@ -234,7 +275,7 @@ func (s *service) imports(a assignment) {
 	if s.version >= sinceRename {
 		word, rest, ok = firstWord(a.value)
 	}
-	glob, resolved := s.name.resolve(word)
+	glob, resolved := s.expand(word)
 	switch {
 	case !ok || resolved && !validGlob(glob):
 		s.ignored(a, "", "the glob is not a credential name or the beginning of one and an asterisk")
@@ -243,13 +284,7 @@ func (s *service) imports(a assignment) {
 		s.ignored(a, "", "the new name is not a valid credential name")
 		return
 	}
-	doubt := &descriptor.Doubt{
-		Rule:     descriptor.RuleImport,
-		Message:  "what ImportCredential= matches is known on the host only",
-		Fix:      "check with --root, or name each credential with LoadCredential=",
-		Identity: true,
-	}
-	c := credential{id: visible(glob, rest), at: a.at, doubt: doubt, lookup: &descriptor.Lookup{Name: glob, Import: true, Rename: rest}}
+	c := credential{id: visible(glob, rest), at: a.at, doubt: s.importDoubt(), lookup: &descriptor.Lookup{Name: glob, Import: true, Rename: rest}}
 	if !resolved {
 		c.doubt, c.lookup = specifierDoubt("credential name", true), nil
 	}
@@ -275,7 +310,7 @@ func (s *service) identify(a assignment) (c credential, rest string, ok bool) {
 		s.ignored(a, "", "the name ends in a backslash")
 		return c, "", false
 	}
-	id, resolved := s.name.resolve(word)
+	id, resolved := s.expand(word)
 	if !resolved {
 		return credential{id: word, at: a.at, encrypted: encrypted, doubt: specifierDoubt("credential name", true)}, rest, true
 	}

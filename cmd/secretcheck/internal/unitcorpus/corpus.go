@@ -54,6 +54,26 @@ func cases(units map[string]string, prefix string, keep []string) []Case {
 	return list
 }
 
+// Distinct leaves of cases with the same text, but for their names, one: what is left of a unit without the settings that
+// are kept is often nothing.
+func Distinct(list []Case, keep ...string) []Case {
+	var out []Case
+	seen := map[string]bool{}
+	for _, c := range list {
+		for _, text := range c.Files {
+			about := false
+			for _, k := range keep {
+				about = about || strings.Contains(text, k)
+			}
+			if about || !seen[text] {
+				out = append(out, c)
+			}
+			seen[text] = true
+		}
+	}
+	return out
+}
+
 // filter keeps headers, comments, and of the settings those whose keys begin so, with their continuations.
 func filter(text string, keep []string) string {
 	var out strings.Builder
