@@ -27,7 +27,7 @@ func (c *checker) expand(loads []descriptor.Load) []descriptor.Load {
 			n++
 		}
 		if loads[0].Source == policy.SourceCredential && loads[0].Unit != "" {
-			e := &expansion{checker: c, taken: map[string]bool{}, usage: usage{tmpfs: c.cfg.Systemd >= tmpfsSince}}
+			e := &expansion{checker: c, taken: map[string]bool{}, fromFile: map[string]int{}, usage: usage{tmpfs: c.cfg.Systemd >= tmpfsSince}}
 			out = append(out, e.unit(loads[:n])...)
 		} else {
 			out = append(out, loads[:n]...)
@@ -43,6 +43,15 @@ type expansion struct {
 	out   []descriptor.Load
 	taken map[string]bool
 	usage usage
+
+	directories []source       // which come after the other sources: those win, wherever they stand
+	fromFile    map[string]int // where in out the credentials are that were found in directories
+}
+
+// source is a directory that is loaded from, and its real path.
+type source struct {
+	load descriptor.Load
+	real string
 }
 
 func (e *expansion) unit(loads []descriptor.Load) []descriptor.Load {
@@ -59,6 +68,11 @@ func (e *expansion) unit(loads []descriptor.Load) []descriptor.Load {
 		for _, f := range l.Fallbacks {
 			f.Default = f.Origin == descriptor.OriginInline // which was told about with the line that it is the default for
 			q.later(f)
+		}
+	}
+	for _, d := range e.directories {
+		if !e.directory(d.load, d.real, d.load.Name, d.load.Origin) {
+			e.fail(d.load, RuleMissingSource, "the source is a directory without a file that systemd takes: the service would not get it", "put the secret there")
 		}
 	}
 	slices.SortStableFunc(q.imports, func(a, b descriptor.Load) int { return a.Lookup.Order - b.Lookup.Order })
@@ -122,9 +136,7 @@ func (e *expansion) load(l descriptor.Load) bool {
 	case errors.Is(err, fs.ErrNotExist) && l.Default:
 		return false
 	case err == nil && seen.File.Type == "directory":
-		if !e.directory(l, seen.Resolved, l.Name, l.Origin) {
-			e.fail(l, RuleMissingSource, "the source is a directory without a file that systemd takes: the service would not get it", "put the secret there")
-		}
+		e.directories = append(e.directories, source{l, seen.Resolved})
 	default: // what else is wrong with it, judging tells
 		if err == nil {
 			l.Size = seen.File.Size
@@ -289,7 +301,8 @@ func (e *expansion) directory(l descriptor.Load, real, id, origin string) (any b
 		case !systemd.ValidName(one.Name):
 			one.Name = l.Name
 			e.fail(one, RuleBadSource, fmt.Sprintf("the directory has a file whose name makes none of a credential, %.80q: systemd does not start the service", entry.Name()), "rename the file")
-		case e.taken[one.Name]: // another line has it, and wins
+		case e.taken[one.Name]: // another line has it
+			e.whichDirectory(one)
 		case !kind.IsRegular():
 			e.fail(one, RuleBadSource, "the directory has a socket, which systemd cannot read there: it does not start the service", "take it out of the directory")
 		default:
@@ -297,11 +310,21 @@ func (e *expansion) directory(l descriptor.Load, real, id, origin string) (any b
 			if seen, err := e.see(one.Origin); err == nil {
 				one.Size = seen.File.Size
 			}
+			e.fromFile[one.Name] = len(e.out)
 			e.take(one)
 		}
 		any = true
 	}
 	return any
+}
+
+// whichDirectory doubts a credential that two directories give: systemd goes through lines in no order.
+func (e *expansion) whichDirectory(l descriptor.Load) {
+	if i, ok := e.fromFile[l.Name]; ok && (e.out[i].Line != l.Line || e.out[i].File != l.File) {
+		e.out[i].Doubt = &descriptor.Doubt{
+			Rule: descriptor.RuleOrigin, Message: "two directories have a file for it, and which of them is loaded is not determined", Fix: "rename one of the files",
+		}
+	}
 }
 
 // beaten tells of a literal for a name that comes from elsewhere: it is no load, but in the unit all the same.

@@ -23,7 +23,7 @@ func (s *service) handOver() {
 			return c.id, c
 		}
 		w, ok := words(c.id + " " + c.path + " " + yesNo(c.encrypted))
-		if ok = ok && len(w) == 3 && isBoolean(w[2]); !ok {
+		if ok = ok && len(w) >= 3 && isBoolean(w[2]); !ok { // more words are passed over
 			return c.id, c.lost()
 		}
 		c.id, c.encrypted = w[0], isTrue(w[2])

@@ -164,7 +164,7 @@ func (g *generator) id() string {
 
 func (g *generator) source() string {
 	if g.in(3) { // what services start with
-		return g.pick("/etc/store/one", "/etc/store/two", "/etc/store/empty", "/etc/store/sp ace", "/etc/store/to-file", "/etc/store/tree", "/etc/store/other", "%E/store/one", "/etc/store/inst/%i")
+		return g.pick("/etc/store/one", "/etc/store/two", "/etc/store/empty", "/etc/store/sp ace", "/etc/store/two no", "/etc/store/to-file", "/etc/store/tree", "/etc/store/other", "%E/store/one", "/etc/store/inst/%i")
 	}
 	return g.pick("/etc/store/one", "/etc/store/one", "/etc/store/two", "/etc/store/two", "/etc/store/tree", "/etc/store/tree/", "/etc/store/to-tree", "/etc/store/gone",
 		"/etc/store/to-nothing", "/etc/store/loop", "/etc/store/big", "/etc/store/full", "/etc/store/over", "/etc/store/bad", "/etc/store/none", "/etc/store/links", "/etc/store/many",
