@@ -98,7 +98,7 @@ func runCheck(cmd *cobra.Command, f *checkFlags, paths []string) error {
 		return err
 	}
 	if root != nil {
-		defer root.Close() //nolint:errcheck // only read
+		defer root.Close()
 	}
 	version, err := systemdVersion(cmd.Context(), f.systemd, root, root != nil && rootName(f.root) == "")
 	if err != nil {

@@ -41,7 +41,7 @@ func parse(file string, data []byte) ([]assignment, *descriptor.Finding) {
 	p := &parser{file: file}
 	if i := bytes.IndexByte(data, 0); i >= 0 {
 		var last physical
-		for last = range splitLines(string(data[:i]) + "?") { //nolint:revive // the last one is the place
+		for last = range splitLines(string(data[:i]) + "?") {
 		}
 		column := last.column + utf8.RuneCountInString(last.text) - 1
 		p.refuse(descriptor.Position{File: file, Line: last.line, Column: column}, "NUL byte")

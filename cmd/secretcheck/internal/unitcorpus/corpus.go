@@ -100,7 +100,7 @@ func filter(text string, keep []string) string {
 // Store is the files that the generated units load: credential stores, and a folder with much that a source can be. A value
 // of "->X" is a symbolic link to X.
 func Store() map[string]string {
-	files := map[string]string{
+	files := map[string]string{ //nolint:gosec // G101: there is no secret
 		"etc/credstore/one": "from etc", "run/credstore/one": "from run", "usr/lib/credstore/two": "from usr/lib",
 		"usr/local/lib/credstore/two": "from usr/local/lib", "etc/credstore/imp.a": "imported a", "run/credstore/imp.a": "not this one",
 		"run/credstore/imp.b": "imported b", "etc/credstore/.hidden": "hidden", "usr/lib/credstore/link": "->../../../etc/credstore/one",

@@ -3,6 +3,7 @@ package unitcorpus
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -25,14 +26,14 @@ const packages = "apache2 bind9 chrony cockpit-ws cups-daemon dnsmasq libvirt-da
 // kept in the user's cache directory. Where that is not possible it says so in a line, and fails the test under CI=true.
 func Debian(t testing.TB, prefix string, keep ...string) []Case {
 	t.Helper()
-	archives, err := download()
+	archives, err := download(t.Context())
 	if err != nil {
 		asnobody.NotRun(t, fmt.Sprintf("install apt and dpkg, with a mirror in reach: %v", err))
 		return nil
 	}
 	units := map[string]string{}
 	for _, a := range archives {
-		if err := services(a, units); err != nil {
+		if err := services(t.Context(), a, units); err != nil {
 			t.Fatalf("%s: %v", a, err)
 		}
 	}
@@ -40,7 +41,7 @@ func Debian(t testing.TB, prefix string, keep ...string) []Case {
 }
 
 // download fetches the archives that are not in the cache.
-func download() ([]string, error) {
+func download(ctx context.Context) ([]string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return nil, err
@@ -50,7 +51,8 @@ func download() ([]string, error) {
 		return nil, err
 	}
 	// Test programs of several packages may come here at the same time.
-	cmd := exec.Command("flock", dir+".lock", "bash", "-euc", `
+	//nolint:gosec // G204: a script of its own, with the cache directory
+	cmd := exec.CommandContext(ctx, "flock", dir+".lock", "bash", "-euc", `
 		cd "$1"
 		missing=
 		for p in $2; do
@@ -66,8 +68,8 @@ func download() ([]string, error) {
 }
 
 // services reads the service units of an archive.
-func services(archive string, units map[string]string) error {
-	content, err := exec.Command("dpkg-deb", "--fsys-tarfile", archive).Output()
+func services(ctx context.Context, archive string, units map[string]string) error {
+	content, err := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", archive).Output() //nolint:gosec // G204: a file of the cache
 	if err != nil {
 		return fmt.Errorf("dpkg-deb: %w", err)
 	}
