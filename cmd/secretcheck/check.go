@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -23,6 +24,8 @@ type checkFlags struct {
 	environment  string
 	requireFacts bool
 	failOnWarn   bool
+	allUnits     bool
+	systemd      string
 	output       outputs
 }
 
@@ -33,7 +36,8 @@ func newCheck() *cobra.Command {
 		Short: "judge what deployment descriptors load",
 		Example: `  secretcheck check deploy/queen-rbee.service --policy policy/
   secretcheck check deploy/ --policy policy.tar.gz --root /srv/image --format json
-  secretcheck check /etc/systemd/system --policy policy.tar.gz --root /`,
+  secretcheck check /etc/systemd/system --policy policy.tar.gz --root /
+  secretcheck check --all-units --policy policy.tar.gz --root /`,
 		Long: `Read systemd units (*.service with their drop-ins) and inventories (*.yaml),
 work out every secret that they load, and judge each load by the policy.
 Directories are searched. With --root the files behind the loads are looked at
@@ -42,6 +46,13 @@ variables in the environment files of units.
 
 A variable, or an option of a command line, whose name ends in token, password,
 secret and the like counts as a secret: see secretcheck rules secret_in_environment.
+
+With --root, directories of the search path for units in DIR are read as systemd
+reads them: a unit in /usr/lib is judged with its drop-ins in /etc, and by a check
+of /etc/systemd/system too. --all-units reads what DIR, or this machine, has
+enabled: services that are linked from a .wants, .requires or .upholds directory
+or have an alias in /etc or /run, and those of enabled sockets, timers and paths.
+What these pull in by themselves is not searched.
 
 An inventory lists loads that no unit shows:
 
@@ -66,6 +77,8 @@ usage, 1 denied, 3 undecided, 2 warnings with --fail-on-warn, 0 clean`,
 	flags.SortFlags = false
 	flags.StringVar(&f.policy, "policy", "", "judge by the policy in `DIR|FILE`: rules and grants, or a bundle")
 	flags.StringVar(&f.root, "root", "", "look at the files behind the loads in `DIR`; its owner counts as root")
+	flags.BoolVar(&f.allUnits, "all-units", false, "check the system services that are enabled in DIR, or on this machine")
+	flags.StringVar(&f.systemd, "systemd-version", "", "read units as version `N` of systemd does (default that of DIR, else 257)")
 	flags.BoolVar(&f.requireFacts, "require-facts", false, "call a load undecided when its file was not looked at")
 	flags.StringVar(&f.environment, "environment", "", "`NAME` of the environment, for site rules")
 	flags.BoolVar(&f.failOnWarn, "fail-on-warn", false, "exit with 2 when there are warnings")
@@ -75,7 +88,7 @@ usage, 1 denied, 3 undecided, 2 warnings with --fail-on-warn, 0 clean`,
 
 func runCheck(cmd *cobra.Command, f *checkFlags, paths []string) error {
 	const hint = "secretcheck check --help"
-	if len(paths) == 0 {
+	if len(paths) == 0 && !f.allUnits {
 		return usage(hint, "no descriptor given")
 	}
 	if f.policy == "" {
@@ -84,14 +97,25 @@ func runCheck(cmd *cobra.Command, f *checkFlags, paths []string) error {
 	if err := f.output.valid(); err != nil {
 		return err
 	}
-	input := collect.Paths(paths)
+	root, err := openRoot(f.root)
+	if err != nil {
+		return err
+	}
+	if root != nil {
+		defer root.Close()
+	}
+	version, err := systemdVersion(cmd.Context(), f.systemd, root, root != nil && rootName(f.root) == "")
+	if err != nil {
+		return err
+	}
+	input := collect.Paths(paths, options(f, root, version))
 	if input.Descriptors == 0 {
-		return usage("name *.service units, *.yaml inventories, or a folder that holds some", "no descriptor found in %q", paths)
+		return usage("name *.service units, *.yaml inventories, or a folder that holds some", "no descriptor found in %q", where(f, paths))
 	}
 	if err := f.output.spare(slices.Concat(input.Files, policyFiles(f.policy))); err != nil {
 		return err
 	}
-	result, err := judge(cmd.Context(), f, input)
+	result, err := judge(cmd.Context(), f, input, root, version)
 	if err != nil {
 		return err
 	}
@@ -104,11 +128,39 @@ func runCheck(cmd *cobra.Command, f *checkFlags, paths []string) error {
 	return nil
 }
 
+// openRoot opens the folder of --root, nil where there is none.
+func openRoot(dir string) (*host.Host, error) {
+	if dir == "" {
+		return nil, nil //nolint:nilnil // no root is a choice
+	}
+	root, err := host.Open(dir)
+	if err != nil {
+		return nil, usage("--root takes a folder that stands for the root of the machine", "root: %w", short(err))
+	}
+	return root, nil
+}
+
+func options(f *checkFlags, root *host.Host, version int) collect.Options {
+	o := collect.Options{RootDir: f.root, AllUnits: f.allUnits, Version: version}
+	if root != nil {
+		o.Root = root
+	}
+	return o
+}
+
+// where names what was searched.
+func where(f *checkFlags, paths []string) []string {
+	if f.allUnits {
+		paths = append(paths, "the search path for units of "+cmp.Or(f.root, "/"))
+	}
+	return paths
+}
+
 // fewLoads is up to where the interpreter, which starts 26 ms earlier, is done before the compiler: a load takes two
 // questions of 0.4 ms.
 const fewLoads = 30
 
-func judge(ctx context.Context, f *checkFlags, input check.Input) (check.Result, error) {
+func judge(ctx context.Context, f *checkFlags, input check.Input, root *host.Host, version int) (check.Result, error) {
 	var none check.Result
 	bundle, err := loadPolicy(ctx, f.policy)
 	if err != nil {
@@ -122,13 +174,8 @@ func judge(ctx context.Context, f *checkFlags, input check.Input) (check.Result,
 		return none, unusable(f.policy, err)
 	}
 	defer engine.Close() //nolint:contextcheck // closing waits for guests that are bounded themselves
-	cfg := check.Config{Policy: engine, RequireFacts: f.requireFacts, Environment: f.environment}
-	if f.root != "" {
-		root, err := host.Open(f.root)
-		if err != nil {
-			return none, usage("--root takes a folder that stands for the root of the machine", "root: %w", short(err))
-		}
-		defer root.Close()
+	cfg := check.Config{Policy: engine, RequireFacts: f.requireFacts, Environment: f.environment, Systemd: version}
+	if root != nil {
 		cfg.Host, cfg.Root = root, rootName(f.root)
 	}
 	result := check.Run(ctx, cfg, input)

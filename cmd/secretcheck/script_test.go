@@ -46,6 +46,7 @@ var scripts = map[string]string{
 	"drop_ins":       "CHK-1019",
 	"inventory":      "CHK-1029 CHK-1030 SM-LOAD-4005",
 	"walk":           "CHK-1031 CHK-1005",
+	"search_path":    "CHK-1050 CHK-1051 CHK-1052 CHK-1053",
 	"hostile":        "CHK-1008",
 	"output":         "CHK-1043",
 	"policy_build":   "CHK-1040",

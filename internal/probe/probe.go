@@ -43,10 +43,18 @@ type Load struct {
 //	SERVICE GRANTS REF…    GRANTS is a file, a REF is credential:NAME or file:PATH; prints a [Report] in JSON. With
 //	                       PROBE_INTERPRETER in the environment it starts faster
 //	memfd_secret           makes this one system call, whatever a filter does to it
+//	credentials            prints a [Listing] of the credentials in JSON
 func Run(args []string, stdout io.Writer) error {
 	if len(args) == 1 && args[0] == "memfd_secret" {
 		_, err := fmt.Fprintln(stdout, memfdSecret())
 		return err
+	}
+	if len(args) == 1 && args[0] == "credentials" {
+		listing, err := list(os.Getenv("CREDENTIALS_DIRECTORY"))
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(stdout).Encode(listing)
 	}
 	if len(args) < 3 {
 		return errors.New("usage: probe SERVICE GRANTS REF…")

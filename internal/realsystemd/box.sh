@@ -1,7 +1,7 @@
 #!/bin/bash
 # box.sh ROOT STAGE OUT SECONDS: boots the systemd of the root file system ROOT in a box, until it ends by itself or
 # SECONDS are over. STAGE/units are its units, STAGE/files what is put into it (a list with "MODE UID GID NUMBER PATH" lines
-# in STAGE/manifest), OUT is what it may write to, as /run/machine/out.
+# in STAGE/manifest, MODE is "link" for a symbolic link to what the file says), OUT is what it may write to, as /run/machine/out.
 set -eu
 root=$(realpath "$1") stage=$(realpath "$2") out=$(realpath "$3") seconds=$4
 export root stage out
@@ -63,6 +63,11 @@ for unit in sysinit.target systemd-tmpfiles-setup.service systemd-tmpfiles-setup
 	ln -sf /dev/null "$r/run/systemd/system/$unit"
 done
 while read -r mode uid gid number path; do
+	if [ "$mode" = link ]; then
+		mkdir -p "$r${path%/*}"
+		ln -s "$(cat "$stage/files/$number")" "$r$path"
+		continue
+	fi
 	install -D -m "$mode" -o "$uid" -g "$gid" "$stage/files/$number" "$r$path"
 done <"$stage/manifest"
 echo 0123456789abcdef0123456789abcdef >"$r/etc/machine-id"

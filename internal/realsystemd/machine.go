@@ -2,6 +2,7 @@ package realsystemd
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 //go:embed box.sh
@@ -27,6 +29,8 @@ type Machine struct {
 	// Start lists services to start. Each gets a drop-in that takes its output and its default dependencies. The machine
 	// ends when they all have started, which for Type=oneshot means ended.
 	Start []string
+
+	Limit time.Duration // how long it may run; 0 stands for two minutes
 }
 
 // File is put into the machine before it boots.
@@ -36,6 +40,7 @@ type File struct {
 	UID, GID int
 	Content  []byte
 	From     string // or: a file of this machine to copy
+	Link     string // or: where a symbolic link leads
 }
 
 // Out is the folder that services may leave files in for [Result.Files].
@@ -56,8 +61,7 @@ type Service struct {
 	Stdout, Stderr string
 }
 
-// seconds are how long a machine may run.
-const seconds = "120"
+const defaultLimit = 2 * time.Minute
 
 // Run boots the machine and waits for its end. A machine that does not boot and end fails the test; a service that
 // fails does not. Ask [Available] first.
@@ -72,7 +76,8 @@ func (m *Machine) Run(t testing.TB) *Result {
 		root = "/"
 	}
 	// systemd writes its log to a terminal only, hence script(1).
-	line := fmt.Sprintf("exec bash '%s/box.sh' '%s' '%s' '%s' %s", stage, root, stage, out, seconds)
+	limit := int(cmp.Or(m.Limit, defaultLimit).Seconds())
+	line := fmt.Sprintf("exec bash '%s/box.sh' '%s' '%s' '%s' %d", stage, root, stage, out, limit)
 	log, err := exec.Command("script", "-q", "-e", "-c", line, "/dev/null").CombinedOutput()
 	r, rerr := m.result(out)
 	if err != nil || rerr != nil {
@@ -108,8 +113,14 @@ func (m *Machine) stage(stage, out string) error {
 				return err
 			}
 		}
-		if !path.IsAbs(f.Path) || strings.ContainsAny(f.Path, "\n\\") {
+		if !path.IsAbs(f.Path) || strings.ContainsAny(f.Path+f.Link, "\n\\") {
 			return fmt.Errorf("file %q: not a path for it", f.Path)
+		}
+		if f.Link != "" {
+			content = []byte(f.Link)
+			fmt.Fprintf(&manifest, "link 0 0 %d %s\n", i, f.Path)
+			files["files/"+strconv.Itoa(i)] = content
+			continue
 		}
 		files["files/"+strconv.Itoa(i)] = content
 		fmt.Fprintf(&manifest, "%o %d %d %d %s\n", f.Mode.Perm(), f.UID, f.GID, i, f.Path)

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"io/fs"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/envfile"
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/systemd"
 	"github.com/llorch/secrets-management/policy"
 )
 
@@ -32,6 +34,9 @@ type Host interface {
 	// See looks at a file as the user self would find it. The error matches fs.ErrNotExist or fs.ErrPermission where
 	// that is what it means, and a *DanglingError where a symbolic link is why nothing is there.
 	See(path string, self int64) (Seen, error)
+
+	// List lists a directory, sorted by name. The error is as that of See.
+	List(dir string) ([]fs.DirEntry, error)
 
 	// UID looks an account up.
 	UID(user string) (uid int64, ok bool, err error)
@@ -60,6 +65,7 @@ type Config struct {
 	Root         string // the folder that stands for the host's root; empty when it is this machine's own
 	RequireFacts bool   // a load whose facts are unchecked is not called allowed
 	Environment  string // context.environment of the requests
+	Systemd      int    // the version of systemd that makes the credentials; 0 stands for the newest that is known
 
 	// Progress is told how many loads of how many are judged; nil for nobody.
 	Progress func(done, of int)
@@ -77,18 +83,20 @@ type Input struct {
 // Run judges every load. It does not stop at the first bad one: a report that names everything is fixed in one go. It does
 // at the end of ctx, and then the result is none.
 func Run(ctx context.Context, cfg Config, in Input) Result {
-	c := &checker{cfg: cfg, result: Result{Loads: []Load{}, Findings: []Finding{}}}
+	cfg.Systemd = cmp.Or(cfg.Systemd, systemd.Newest)
+	c := &checker{cfg: cfg, looks: map[string]look{}, result: Result{Loads: []Load{}, Findings: []Finding{}}}
 	c.readEnvironments(&in)
 	for _, f := range in.Findings {
 		c.result.BadInput = c.result.BadInput || f.Bad()
 		c.report(f)
 	}
-	for i, l := range in.Loads {
+	loads := c.expand(in.Loads)
+	for i, l := range loads {
 		if ctx.Err() != nil {
 			break
 		}
 		if cfg.Progress != nil {
-			cfg.Progress(i, len(in.Loads))
+			cfg.Progress(i, len(loads))
 		}
 		j := c.judge(ctx, l)
 		if j.looked {
@@ -120,6 +128,7 @@ func (c *checker) within(fix string) string {
 
 type checker struct {
 	cfg    Config
+	looks  map[string]look // of files as root finds them
 	result Result
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"testing"
 
@@ -59,6 +60,8 @@ func (h *tree) See(path string, self int64) (Seen, error) {
 	}
 	return s, nil
 }
+
+func (h *tree) List(string) ([]fs.DirEntry, error) { return nil, fs.ErrNotExist }
 
 func (h *tree) UID(user string) (int64, bool, error) { return 990, user == "queen", h.err }
 
@@ -163,9 +166,14 @@ func TestCHK1025PredictedFacts(t *testing.T) {
 	run(p, h, credential())
 	q := p.asked[0]
 	f := q.Resource.File
-	if q.Resource.Facts != policy.FactsPredicted || f.Mode != 0o400 || f.UID != 7 || !f.OwnerIsMe || f.OwnerIsRoot || f.Size != 65 ||
-		f.NLink != 1 || !f.Mount.ReadOnly || len(f.Readers.UIDs) != 1 || f.Readers.UIDs[0] != 7 || f.Readers.Everyone {
+	if q.Resource.Facts != policy.FactsPredicted || f.Mode != 0o440 || !f.ACL || f.UID != 0 || f.OwnerIsMe || !f.OwnerIsRoot || f.Size != 65 ||
+		f.NLink != 1 || !f.Mount.ReadOnly || fmt.Sprint(f.Readers.UIDs) != "[0 7]" || f.Readers.Everyone || f.Filesystem != "tmpfs" {
 		t.Errorf("predicted %+v", f)
+	}
+	Run(context.Background(), Config{Policy: p, Systemd: 252}, Input{Loads: []descriptor.Load{credential()}})
+	f = p.asked[1].Resource.File
+	if f.Mode != 0o400 || f.ACL || f.UID != 7 || !f.OwnerIsMe || f.OwnerIsRoot || fmt.Sprint(f.Readers.UIDs) != "[7]" || f.Filesystem != "ramfs" {
+		t.Errorf("predicted of systemd 252 %+v", f)
 	}
 	if q.Resource.OriginFile.Size != 65 || q.Resource.Origin != "/o" || q.Context.Phase != policy.PhaseRollout {
 		t.Errorf("asked %+v", q)
@@ -266,7 +274,7 @@ func TestCHK1020UserIsLookedUp(t *testing.T) {
 	l := credential()
 	l.User, l.UID = "queen", -1
 	run(p, &tree{files: file("/o")}, l)
-	if p.asked[0].Subject.UID != 990 || p.asked[0].Resource.File.UID != 990 {
+	if p.asked[0].Subject.UID != 990 || !slices.Contains(p.asked[0].Resource.File.Readers.UIDs, 990) {
 		t.Errorf("asked %+v", p.asked[0])
 	}
 	l.User = "nobody-here"
@@ -325,6 +333,9 @@ func TestCHK1002EveryLoadHasOneVerdict(t *testing.T) {
 			}
 			return l
 		}), 0, 9).Draw(t, "loads")
+		for i := range loads {
+			loads[i].Descriptor = i
+		}
 		var h Host
 		if rapid.Bool().Draw(t, "host") {
 			h = &tree{files: file("/o")}

@@ -64,18 +64,6 @@ func above(p string) []string {
 	return dirs
 }
 
-// predict describes the file that systemd will make of a credential: on a ramfs of the service's own, mounted read-only.
-func predict(l descriptor.Load, r *policy.Resource) {
-	r.File = policy.File{
-		Type: "regular", Mode: 0o400, UID: l.UID, GID: -1, OwnerIsRoot: l.UID == 0, OwnerIsMe: true, Size: 1, NLink: 1,
-		Filesystem: "ramfs", Mount: policy.Mount{ReadOnly: true, NoSUID: true, NoDev: true, NoExec: true},
-		Readers: policy.Principals{UIDs: []int64{l.UID}}, Writers: policy.Principals{UIDs: []int64{0}},
-	}
-	if l.Origin == descriptor.OriginInline {
-		r.Facts = policy.FactsPredicted // there is no file behind it to look at
-	}
-}
-
 // lookUpUser settles the uid of a service that names its account.
 func (c *checker) lookUpUser(l *descriptor.Load, j *judgement) {
 	if l.User == "" || c.cfg.Host == nil {
@@ -105,7 +93,7 @@ func (c *checker) addFacts(ctx context.Context, l descriptor.Load, req *policy.R
 	r := &req.Resource
 	path, self := l.Path, l.UID
 	if l.Source == policy.SourceCredential {
-		predict(l, r)
+		c.predict(l, r)
 		path, self = l.Origin, 0 // systemd copies credentials as root
 	}
 	if c.cfg.Host == nil && l.Directory {
@@ -116,10 +104,16 @@ func (c *checker) addFacts(ctx context.Context, l descriptor.Load, req *policy.R
 	if c.cfg.Host == nil || l.Source == policy.SourceEnv || !strings.HasPrefix(path, "/") {
 		return "", false
 	}
-	seen, err := c.cfg.Host.See(path, self)
+	var seen Seen
+	var err error
+	if self == 0 {
+		seen, err = c.see(path)
+	} else {
+		seen, err = c.cfg.Host.See(path, self)
+	}
 	j.looked = true
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && l.Default:
+	case errors.Is(err, fs.ErrNotExist) && l.Default: // expand has put the literal in its place, unless a doubt kept it from that
 		j.origin, r.Origin, r.Facts = descriptor.OriginInline, descriptor.OriginInline, policy.FactsPredicted
 		return "", false
 	case err != nil:

@@ -32,10 +32,16 @@ func (c *checker) judge(ctx context.Context, l descriptor.Load) judgement {
 	}
 	if l.Doubt != nil {
 		if l.Source == policy.SourceCredential {
-			predict(l, &req.Resource)
+			c.predict(l, &req.Resource)
 		}
 		c.onNameAlone(ctx, req, &j)
 		j.add(doubt(l.Doubt))
+		return j
+	}
+	if l.Fault != nil {
+		c.predict(l, &req.Resource)
+		c.onNameAlone(ctx, req, &j)
+		j.fault(l.Fault)
 		return j
 	}
 	real, settled := c.addFacts(ctx, l, req, &j)
@@ -59,6 +65,12 @@ func (j judgement) because(r Reason) judgement {
 
 func doubt(d *descriptor.Doubt) Reason {
 	return Reason{Code: d.Rule, Message: d.Message, Severity: policy.SeverityWarning, Fix: d.Fix}
+}
+
+// fault denies what the service will not get, whatever the policy says.
+func (j *judgement) fault(d *descriptor.Doubt) {
+	j.verdict, j.looked = Denied, true
+	j.add(Reason{Code: d.Rule, Message: bounded(d.Message), Severity: policy.SeverityError, Fix: d.Fix})
 }
 
 func (c *checker) failed(j judgement, err error) judgement {

@@ -94,6 +94,8 @@ const (
 	RuleUnwalkable      = "source_not_reached"  // a symlink loop or the like on the way to the origin
 	RuleUnseen          = "source_not_seen"     // this user may not look at the origin
 	RuleDirectorySource = "directory_source"    // systemd would make a credential of every file in it
+	RuleTooLarge        = "over_systemd_limit"  // systemd has a limit for one credential, and for all of a service
+	RuleBadSource       = "source_not_usable"   // systemd fails on it, and the service does not start
 	RuleSocketSource    = "socket_source"       // the secret comes from whoever listens
 	RuleUnchecked       = "facts_unchecked"     // the host was not looked at, but --require-facts asks for it
 	RuleUnknownUser     = "unknown_user"        // User= names an account that the root does not have

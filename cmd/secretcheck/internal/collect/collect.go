@@ -3,6 +3,7 @@
 package collect
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,34 +22,67 @@ import (
 // maxFile bounds a descriptor: systemd itself refuses longer lines, and no unit of any distribution comes near.
 const maxFile = 1 << 20
 
+// Options say how descriptors are read.
+type Options struct {
+	// Root is what units are found and read in. Directories of its search path for units are then read as one, with
+	// those that were not named as the background that they belong to. RootDir is its folder.
+	Root    Root
+	RootDir string
+
+	// AllUnits reads what is enabled in RootDir, "" for this machine, besides the paths.
+	AllUnits bool
+
+	// Version is that of systemd.
+	Version int
+}
+
 // Paths reads every descriptor at the given paths, directories with all that is below them. What cannot be read is a
 // finding, not an error: the rest is judged all the same.
-func Paths(paths []string) check.Input {
-	c := &collector{seen: map[string]bool{}, used: map[string]bool{}, folders: map[string]*folder{}}
+func Paths(paths []string, o Options) check.Input {
+	c := &collector{options: o, seen: map[string]bool{}, used: map[string]bool{}, folders: map[string]*folder{}, trees: map[string]*tree{}}
+	var err error
+	if c.view, err = newView(o.Root, o.RootDir); err != nil {
+		c.view = &view{}
+		c.unreadable(o.RootDir, err)
+		return c.input
+	}
 	for _, p := range paths {
 		c.path(p)
+	}
+	c.forest()
+	for _, p := range c.late {
+		c.unit(p)
+	}
+	if o.AllUnits {
+		c.enabled()
 	}
 	c.unused()
 	return c.input
 }
 
 type collector struct {
+	options Options
+	*view
 	input  check.Input
 	seen   map[string]bool // absolute paths, so that a file named twice is judged once
 	inodes []os.FileInfo   // of units that were read, so that an alias is not judged again
 
 	folders map[string]*folder
+	trees   map[string]*tree
+	late    []string        // units of search paths that were named: what else was named belongs to them
 	shared  []string        // directories with drop-ins for many units
 	used    map[string]bool // of these, those that a unit was read with
 }
 
 func (c *collector) path(p string) {
-	info, err := os.Stat(p)
+	info, err := c.stat(p)
 	switch {
 	case err != nil:
 		c.unreadable(p, err)
 	case info.IsDir():
 		c.walk(p)
+	case strings.HasSuffix(p, ".service") && c.tree(filepath.Dir(p)) != nil:
+		c.late = append(c.late, p)
 	default:
 		c.file(p, true)
 	}
@@ -70,41 +104,48 @@ func (c *collector) file(p string, explicit bool) {
 
 func isYAML(p string) bool { return strings.HasSuffix(p, ".yaml") || strings.HasSuffix(p, ".yml") }
 
-// unit reads a service unit and the drop-ins next to it. Where the unit itself lies elsewhere, the drop-ins are read as
-// one; an alias is read as the unit that it stands for.
+// unit reads the service unit at p as what it is for systemd: with its drop-ins, and an alias as the unit that it stands for.
 func (c *collector) unit(p string) {
-	dir := filepath.Dir(p)
-	in, err := c.folder(dir)
+	in, err := c.folder(filepath.Dir(p))
 	if err != nil {
-		c.unreadable(dir, err)
+		c.unreadable(filepath.Dir(p), err)
 		return
 	}
-	name := in.canonical(filepath.Base(p))
-	p = filepath.Join(dir, name)
-	if !c.first(p) {
+	c.read(in, filepath.Base(p), false)
+}
+
+// read reads a unit of a folder and its drop-ins. Where the unit itself lies elsewhere, the drop-ins are read as one.
+func (c *collector) read(in *folder, name string, user bool) {
+	name = in.canonical(name)
+	if !c.first(filepath.Join(in.dirs[0], name)) {
 		return
 	}
+	p := cmp.Or(in.paths[name], filepath.Join(in.dirs[0], name))
 	files, err := c.dropIns(in, name)
 	if err != nil {
 		c.unreadable(p, err)
 		return
 	}
-	u := systemd.Unit{Name: name}
+	u := systemd.Unit{Name: name, User: user, Version: c.options.Version}
 	fragment := in.fragment(name)
 	if u.Partial = fragment == ""; !u.Partial {
-		files = append([]string{filepath.Join(dir, fragment)}, files...)
+		files = append([]string{in.paths[fragment]}, files...)
 	}
 	if len(files) == 0 {
 		return
 	}
 	for i, f := range files {
-		data, info, err := readRegular(f)
+		data, info, err := c.view.read(f)
 		if err != nil {
 			c.unreadable(f, err)
 			return
 		}
 		if i == 0 && !u.Partial {
 			c.inodes = append(c.inodes, info)
+			if len(data) == 0 {
+				c.note(f, descriptor.RuleMasked, "the unit is masked, because its file is empty: it does not start")
+				return
+			}
 		}
 		c.input.Files = append(c.input.Files, info)
 		u.Files = append(u.Files, systemd.File{Name: report(f), Data: data})
@@ -113,12 +154,16 @@ func (c *collector) unit(p string) {
 	c.judgeable(p, loads, findings)
 }
 
-// folder lists a directory once.
+// folder lists a directory once. One of a search path is listed with the others.
 func (c *collector) folder(dir string) (*folder, error) {
 	if f := c.folders[dir]; f != nil {
 		return f, nil
 	}
-	f, err := readFolder(dir)
+	dirs := []string{dir}
+	if t := c.tree(dir); t != nil && slices.ContainsFunc(t.dirs, func(d string) bool { return c.realOf(d) == c.realOf(dir) }) {
+		dirs = t.dirs
+	}
+	f, err := readFolder(c.view, dirs...)
 	if err == nil {
 		c.folders[dir] = f
 	}
@@ -129,7 +174,7 @@ func (c *collector) folder(dir string) (*folder, error) {
 func (c *collector) dropIns(in *folder, name string) ([]string, error) {
 	dirs, _ := in.dropInDirs(name)
 	for _, d := range dirs {
-		c.used[filepath.Join(in.dir, d)] = true
+		c.used[absolute(d)] = true
 	}
 	return in.dropIns(name)
 }
@@ -138,7 +183,7 @@ func (c *collector) inventory(p string, explicit bool) {
 	if !c.first(p) {
 		return
 	}
-	data, info, err := readRegular(p)
+	data, info, err := c.view.read(p)
 	switch {
 	case err != nil:
 		c.unreadable(p, err)
@@ -151,11 +196,16 @@ func (c *collector) inventory(p string, explicit bool) {
 	}
 }
 
-func (c *collector) first(p string) bool {
-	key, err := filepath.Abs(p)
-	if err != nil {
-		key = p
+// absolute is p as a key.
+func absolute(p string) string {
+	if abs, err := filepath.Abs(p); err == nil {
+		return abs
 	}
+	return p
+}
+
+func (c *collector) first(p string) bool {
+	key := absolute(p)
 	known := c.seen[key]
 	c.seen[key] = true
 	return !known
@@ -173,6 +223,9 @@ func (c *collector) judgeable(p string, loads []descriptor.Load, findings []desc
 // add counts a descriptor. One that is bad counts too: it was found, and it is told about.
 func (c *collector) add(loads []descriptor.Load, findings []descriptor.Finding) {
 	c.input.Descriptors++
+	for i := range loads {
+		loads[i].Descriptor = c.input.Descriptors
+	}
 	c.input.Loads = append(c.input.Loads, loads...)
 	c.input.Findings = append(c.input.Findings, findings...)
 }

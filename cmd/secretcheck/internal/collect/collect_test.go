@@ -42,7 +42,7 @@ func TestCHK1031Folders(t *testing.T) {
 		"alias.service": "->a.service", "b.wants/a.service": "->../a.service", "b.wants/z.service": one, "t@i.service": "->a.service", "gone.service": "->nowhere",
 		"e.service": "->/dev/null", "plain": "->a.service", "loop": "->.",
 	})
-	in := Paths([]string{dir, filepath.Join(dir, "a.service")})
+	in := Paths([]string{dir, filepath.Join(dir, "a.service")}, Options{})
 	got := map[string]int{}
 	for _, l := range in.Loads {
 		got[l.Unit+" "+l.Name]++
@@ -67,7 +67,7 @@ func TestCHK1031Folders(t *testing.T) {
 
 // Evidence for CHK-1005.
 func TestCHK1005NothingIsNotADescriptor(t *testing.T) {
-	in := Paths([]string{files(t, map[string]string{"README": "x", "empty.service.d": "/", "x.yaml": "kind: Pod"})})
+	in := Paths([]string{files(t, map[string]string{"README": "x", "empty.service.d": "/", "x.yaml": "kind: Pod"})}, Options{})
 	if in.Descriptors != 0 || len(in.Loads) != 0 || len(in.Findings) != 1 {
 		t.Errorf("%+v", in)
 	}

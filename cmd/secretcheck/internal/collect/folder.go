@@ -3,56 +3,76 @@ package collect
 import (
 	"errors"
 	"io/fs"
-	"os"
+	"math"
 	"path/filepath"
 	"slices"
 	"sort"
 	"strings"
 )
 
-// folder is a directory with units, as far as their names and the links among them go.
+// folder is what systemd sees as one: a directory with units, or a whole search path.
 type folder struct {
-	dir   string
-	names map[string]bool   // of all entries
-	links map[string]string // units that are links to a unit of the folder, and its name
+	dirs   []string            // where units are looked for, the first that has a name wins
+	paths  map[string]string   // of unit files, and of links, by their names
+	beaten map[string][]string // directories with another of the name, which is not in force
+	links  map[string]string   // units that are links to a unit of the folder, and its name
+	drops  map[string][]string // the paths of directories with drop-ins, by their names, in the order of dirs
+	*view
 }
 
 // sharedDropIns is the directory whose drop-ins apply to every service.
 const sharedDropIns = "service.d"
 
-// readFolder lists a directory.
-func readFolder(dir string) (*folder, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
+// readFolder lists directories. One that is not there is no error, unless there is but one.
+func readFolder(from *view, dirs ...string) (*folder, error) {
+	f := &folder{
+		dirs: dirs, paths: map[string]string{}, beaten: map[string][]string{}, links: map[string]string{}, drops: map[string][]string{}, view: from,
 	}
-	f := &folder{dir: dir, names: map[string]bool{}, links: map[string]string{}}
-	for _, e := range entries {
-		f.names[e.Name()] = true
-	}
-	for _, e := range entries {
-		if e.Type()&fs.ModeSymlink == 0 || !strings.HasSuffix(e.Name(), ".service") {
-			continue
+	for _, dir := range dirs {
+		entries, err := from.list(dir)
+		if err != nil && (len(dirs) == 1 || !errors.Is(err, fs.ErrNotExist)) {
+			return nil, err
 		}
-		target, err := os.Readlink(filepath.Join(dir, e.Name()))
-		name := filepath.Base(target)
-		if err == nil && strings.HasSuffix(name, ".service") && f.fragment(name) != "" && f.within(filepath.Dir(target)) {
-			f.links[e.Name()] = name
+		for _, e := range entries {
+			f.entry(dir, e)
+		}
+	}
+	for name, p := range f.paths {
+		if target := from.link(p); strings.HasSuffix(target, ".service") {
+			if to := filepath.Base(target); f.fragment(to) != "" && f.within(filepath.Dir(p), filepath.Dir(target)) {
+				f.links[name] = to
+			}
 		}
 	}
 	return f, nil
 }
 
-// within reports whether a link to that directory stays among the units of the folder: in it, or in one where systemd
-// looks for units, which for a name is the same.
-func (f *folder) within(dir string) bool {
+func (f *folder) entry(dir string, e fs.DirEntry) {
+	name := e.Name()
+	switch {
+	case strings.HasSuffix(name, ".d"):
+		f.drops[name] = append(f.drops[name], filepath.Join(dir, name))
+	case !strings.HasSuffix(name, ".service") || e.IsDir():
+	case f.paths[name] != "":
+		f.beaten[name] = append(f.beaten[name], dir)
+	default:
+		f.paths[name] = filepath.Join(dir, name)
+	}
+}
+
+// within reports whether a link in the directory at to another one stays among the units of the folder: in it, or in one
+// where systemd looks for units, which for a name is the same.
+func (f *folder) within(at, dir string) bool {
 	if !filepath.IsAbs(dir) {
-		return filepath.Join(f.dir, dir) == filepath.Clean(f.dir)
+		return slices.Contains(f.dirs, filepath.Join(at, dir))
 	}
-	if abs, err := filepath.Abs(f.dir); err == nil && abs == filepath.Clean(dir) {
-		return true
+	for _, d := range f.dirs {
+		if abs, err := filepath.Abs(d); err == nil && (abs == filepath.Clean(dir) || f.dir != "" && abs == filepath.Join(f.dir, dir)) {
+			return true
+		}
 	}
-	return strings.HasSuffix(filepath.ToSlash(filepath.Clean(dir)), "/systemd/system")
+	dir = filepath.ToSlash(filepath.Clean(dir))
+	return strings.HasSuffix(dir, "/systemd/system") || strings.HasSuffix(dir, "/systemd/user")
 }
 
 // unitName is a service's name taken apart.
@@ -78,10 +98,10 @@ func (n unitName) template() unitName { return unitName{n.prefix, "", true} }
 // fragment is the name of the file that a unit is in, "" when there is none here. That of an instance can be its
 // template's.
 func (f *folder) fragment(name string) string {
-	if f.names[name] {
+	if f.paths[name] != "" {
 		return name
 	}
-	if n := split(name); n.instance != "" && f.names[n.template().String()] {
+	if n := split(name); n.instance != "" && f.paths[n.template().String()] != "" {
 		return n.template().String()
 	}
 	return ""
@@ -104,7 +124,7 @@ func (f *folder) canonical(name string) string {
 func (f *folder) follow(name string) string {
 	n := split(name)
 	target, linked := f.links[name]
-	if !linked && f.names[name] {
+	if !linked && f.paths[name] != "" {
 		return name
 	}
 	t := split(target)
@@ -154,25 +174,35 @@ func lookUp(n unitName) []string {
 	return append(list, lookUp(unitName{n.prefix[:i+1], n.instance, n.instance != ""})...)
 }
 
-// dropInDirs lists the directories that drop-ins of a unit are in. Those of one rank have an order for systemd; which of
-// several aliases comes first, it leaves open.
+// dropInDirs lists the directories that drop-ins of a unit are in, the one that wins first: of a name, those of the first
+// directory of the search path, of these the most specific; then those of aliases, then those of all services. Those of
+// one rank have an order for systemd; which of several aliases comes first, it leaves open.
 func (f *folder) dropInDirs(unit string) (dirs []string, rank map[string]int) {
 	rank = map[string]int{}
-	for i, name := range append([]string{unit}, f.aliases(unit)...) {
-		for _, n := range lookUp(split(name)) {
-			dir := n + ".d"
-			if _, known := rank[dir]; !known && f.names[dir] {
-				rank[dir] = i
-				dirs = append(dirs, dir)
+	add := func(r int, names ...string) {
+		for _, at := range f.dirs {
+			for _, name := range names {
+				dir := filepath.Join(at, name)
+				if _, known := rank[dir]; !known && slices.Contains(f.drops[name], dir) {
+					rank[dir] = r
+					dirs = append(dirs, dir)
+				}
 			}
 		}
 	}
-	if f.names[sharedDropIns] {
-		dirs = append(dirs, sharedDropIns)
-		rank[sharedDropIns] = len(f.names) + 1
+	for i, name := range append([]string{unit}, f.aliases(unit)...) {
+		names := lookUp(split(name))
+		for n := range names {
+			names[n] += ".d"
+		}
+		add(i, names...)
 	}
+	add(sharedRank, sharedDropIns)
 	return dirs, rank
 }
+
+// sharedRank is below that of any alias.
+const sharedRank = math.MaxInt
 
 var errWhichAlias = errors.New("two aliases have a drop-in of the same name: which one is in force is not determined")
 
@@ -183,7 +213,7 @@ func (f *folder) dropIns(unit string) ([]string, error) {
 	from := map[string]string{}
 	var names []string
 	for _, dir := range dirs {
-		entries, err := os.ReadDir(filepath.Join(f.dir, dir))
+		entries, err := f.list(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
@@ -195,7 +225,7 @@ func (f *folder) dropIns(unit string) ([]string, error) {
 			if other, known := from[name]; !known {
 				from[name] = dir
 				names = append(names, name)
-			} else if rank[other] > 0 && rank[other] != rank[dir] && dir != sharedDropIns {
+			} else if rank[other] > 0 && rank[other] != rank[dir] && rank[dir] != sharedRank {
 				return nil, errWhichAlias
 			}
 		}
@@ -203,20 +233,10 @@ func (f *folder) dropIns(unit string) ([]string, error) {
 	sort.Strings(names)
 	var files []string
 	for _, name := range names {
-		p := filepath.Join(f.dir, from[name], name)
-		if !isNull(p) {
+		p := filepath.Join(from[name], name)
+		if !f.isNull(p) {
 			files = append(files, p)
 		}
 	}
 	return files, nil
-}
-
-// isNull reports whether p is a link to a device.
-func isNull(p string) bool {
-	link, err := os.Lstat(p)
-	if err != nil || link.Mode()&fs.ModeSymlink == 0 {
-		return false
-	}
-	info, err := os.Stat(p)
-	return err == nil && info.Mode()&fs.ModeCharDevice != 0
 }

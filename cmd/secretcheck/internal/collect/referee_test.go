@@ -63,7 +63,7 @@ func TestCHK1019Referee(t *testing.T) {
 	for _, c := range dropInTrees {
 		t.Run(c.id, func(t *testing.T) {
 			dir := files(t, c.tree)
-			in, err := readFolder(dir)
+			in, err := readFolder(&view{}, dir)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -130,7 +130,7 @@ func TestCHK1019SharedDropIns(t *testing.T) {
 		"alias_gone":   {map[string]string{"ali.service": "->u.service", "u.service": "->/dev/null"}, "!ali.service:masked !u.service:masked"},
 	} {
 		t.Run(id, func(t *testing.T) {
-			in := Paths([]string{files(t, c.tree)})
+			in := Paths([]string{files(t, c.tree)}, Options{})
 			var got []string
 			for _, l := range in.Loads {
 				got = append(got, l.Unit+":"+l.Name)
@@ -146,7 +146,7 @@ func TestCHK1019SharedDropIns(t *testing.T) {
 		})
 	}
 	dir := files(t, map[string]string{"u.service": one, "ali.service": "->u.service"})
-	if in := Paths([]string{filepath.Join(dir, "ali.service"), dir}); len(in.Loads) != 1 || in.Loads[0].Unit != "u.service" {
+	if in := Paths([]string{filepath.Join(dir, "ali.service"), dir}, Options{}); len(in.Loads) != 1 || in.Loads[0].Unit != "u.service" {
 		t.Errorf("an alias is not its unit: %+v", in.Loads)
 	}
 }
@@ -157,7 +157,7 @@ func TestCHK1031OtherUnits(t *testing.T) {
 	in := Paths([]string{files(t, map[string]string{
 		"a.socket": "[Socket]\nLoadCredential=a:/x\n", "b.mount": "[Mount]\nWhat=x\n", "c.swap": "[Swap]\nSetCredential=a:b\n", "d.socket.d/x.conf": "[Socket]\nImportCredential=*\n",
 		"e.socket": "[Socket]\n# LoadCredential=a:/x\n", "mount.d/y.conf": "[Mount]\nLoadCredential=a:/x\n", "f.timer": one, "x.conf": one,
-	})})
+	})}, Options{})
 	var got []string
 	for _, f := range in.Findings {
 		got = append(got, filepath.Base(f.File)+":"+f.Rule+":"+string(f.Severity))

@@ -25,6 +25,7 @@ func (c *collector) walk(root string) {
 			}
 		case entry.IsDir():
 			return c.directory(p)
+		case strings.HasSuffix(p, ".service") && c.tree(filepath.Dir(p)) != nil: // read with the others of the search path
 		case entry.Type()&fs.ModeSymlink != 0:
 			links = append(links, p)
 		default:
@@ -44,9 +45,14 @@ func (c *collector) walk(root string) {
 // links that systemctl enable makes say when a unit starts, not what it is.
 func (c *collector) directory(p string) error {
 	name := filepath.Base(p)
+	if t := c.tree(p); t != nil {
+		t.asked[p] = true
+	}
 	switch unit, dropIns := strings.CutSuffix(name, ".service.d"); {
 	case name == sharedDropIns, dropIns && strings.HasSuffix(split(unit).prefix, "-"):
 		c.shared = append(c.shared, p)
+		return fs.SkipDir
+	case dropIns && c.tree(filepath.Dir(p)) != nil:
 		return fs.SkipDir
 	case dropIns:
 		if _, err := os.Lstat(strings.TrimSuffix(p, ".d")); errors.Is(err, fs.ErrNotExist) {
@@ -62,7 +68,7 @@ func (c *collector) directory(p string) error {
 // unused tells of drop-ins for many units of which none is next to them: whom they apply to cannot be seen.
 func (c *collector) unused() {
 	for _, p := range c.shared {
-		if files, err := filepath.Glob(filepath.Join(globEscape(p), "*.conf")); !c.used[p] && (err != nil || len(files) > 0) && c.first(p) {
+		if files, err := filepath.Glob(filepath.Join(globEscape(p), "*.conf")); !c.used[absolute(p)] && (err != nil || len(files) > 0) && c.first(p) {
 			c.tell(p, descriptor.RuleNotJudged, policy.SeverityWarning, "drop-ins for services of which none is in this folder: they were not judged")
 		}
 	}
@@ -89,7 +95,7 @@ func (c *collector) other(p string) {
 	if !c.first(p) {
 		return
 	}
-	data, info, err := readRegular(p)
+	data, info, err := c.view.read(p)
 	switch {
 	case err != nil:
 		c.note(p, descriptor.RuleNotJudged, "only services are judged; this unit cannot be read: "+reason(err))
@@ -101,14 +107,14 @@ func (c *collector) other(p string) {
 
 // link reads a unit that is a symbolic link: an instance of a template, an alias, or a mask.
 func (c *collector) link(p string) {
-	info, err := os.Stat(p)
+	info, err := c.stat(p)
 	switch {
 	case err == nil && info.IsDir():
 		if strings.HasSuffix(p, ".service.d") || filepath.Base(p) == sharedDropIns {
 			_ = c.directory(p)
 		}
 	case !strings.HasSuffix(p, ".service") && !isYAML(p) && !otherUnit(p):
-	case err == nil && isNull(p):
+	case c.isNull(p):
 		if strings.HasSuffix(p, ".service") || isYAML(p) {
 			c.note(p, descriptor.RuleMasked, "the unit is masked: it does not start")
 		}
@@ -131,7 +137,7 @@ func (c *collector) alias(p string) bool {
 	if name == filepath.Base(p) {
 		return false
 	}
-	if !in.names[name] {
+	if in.paths[name] == "" {
 		c.unit(p)
 	}
 	return true

@@ -54,6 +54,14 @@ type Load struct {
 
 	// Environment is that of the service, where the descriptor tells of one.
 	Environment *Environment
+
+	Descriptor int     // loads of one descriptor share the number
+	Lookup     *Lookup // what systemd looks for in its credential stores
+	Size       int64   // of a literal, in bytes; -1 where it is ciphertext
+	Fault      *Doubt  // why the service will not get it, whatever the policy says
+
+	Fallbacks []Load            // what systemd gives under the same name when there is nothing at the origin, best first
+	Choices   map[string]Choice // what the descriptor says about actions, by the name of the credential
 }
 
 // Break is a setting that keeps loads from succeeding.
@@ -76,6 +84,31 @@ type EnvironmentFile struct {
 	Path        string
 	Optional    bool
 	Environment *Environment
+}
+
+// Choice is what a descriptor says that a service does with a credential.
+type Choice struct {
+	Action  policy.Action
+	Purpose string
+	Position
+}
+
+// Choose sets the action that the descriptor has for the name.
+func (l *Load) Choose() {
+	if c, ok := l.Choices[l.Name]; ok {
+		l.Action, l.Purpose = c.Action, c.Purpose
+	}
+}
+
+// InlineMessage says what is wrong with a literal.
+const InlineMessage = "the value stands in the unit, which every user of the host can read"
+
+// Lookup is a credential, or a pattern for some, that systemd looks for in its stores when the service starts.
+type Lookup struct {
+	Name   string // with an asterisk at its end when it is a pattern
+	Import bool   // ImportCredential=, and not LoadCredential= with a name as its source
+	Order  int    // among the imports of a unit
+	Rename string // what stands for Name in the names that the service sees; "" leaves them
 }
 
 // Doubt is why a load cannot be judged from its descriptor. A doubt never hides a denial: it only keeps an allowed
@@ -129,6 +162,8 @@ const (
 	RuleBreaks          = "load_breaks"                // a setting with which no load can succeed
 	RuleHeap            = "heap_memory"                // a setting that takes secrets their locked memory
 	RuleInterpreted     = "policy_interpreted"         // a setting that makes decisions slow
+	RuleNotStarted      = "not_started"                // systemd fails on what is written, and does not start the service
+	RuleUserUnit        = "user_unit"                  // a user's manager loads it, with that user's rights
 )
 
 // Bad reports whether the finding means that input could not be judged at all.

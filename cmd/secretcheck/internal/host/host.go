@@ -54,6 +54,12 @@ func (h *Host) See(path string, self int64) (check.Seen, error) {
 	return check.Seen{Resolved: t.Resolved, Above: t.Above, Links: t.Links, File: t.File, Barred: t.Barred}, nil
 }
 
+// List lists a directory.
+func (h *Host) List(dir string) ([]fs.DirEntry, error) { return h.root.ReadDir(dir) }
+
+// Real is where on this machine a path inside the root leads.
+func (h *Host) Real(name string) (string, error) { return h.root.Real(name) }
+
 // missing finds out whether a symbolic link is why nothing is at a path: the first component that is not there, though
 // the directory above it has an entry of that name. It only words the error.
 func (h *Host) missing(name string, cause error) error {

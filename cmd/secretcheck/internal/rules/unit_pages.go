@@ -1,5 +1,7 @@
 package rules
 
+import "github.com/llorch/secrets-management/policy"
+
 // ofUnits are the rules about systemd units.
 func ofUnits() []Rule {
 	return []Rule{
@@ -28,9 +30,9 @@ func ofUnits() []Rule {
 			Fix:     "Write it out, or use only %n %N %p %i %j %% in units that are not templates.",
 		},
 		{
-			ID: "import_not_resolved", Severities: isWarning(), From: FromCheck,
-			Summary: "what ImportCredential= matches is known on the host only",
-			Means:   "The pattern stands for whatever the host was given. The load is undecided.",
+			ID: "import_not_resolved", Severities: []policy.Severity{policy.SeverityWarning, policy.SeverityNote}, From: FromCheck,
+			Summary: "what ImportCredential= matches is known with a root only, or nothing matches there",
+			Means:   "The pattern stands for whatever the host has in its credential stores. Without --root the load is undecided; a note says that nothing there matches.",
 			Why:     "Which secrets those are is not in the unit.",
 			Example: "[Service]\nImportCredential=app.*\n",
 			Fix:     "Name each credential with LoadCredential=.",
@@ -42,6 +44,38 @@ func ofUnits() []Rule {
 			Why:     "Another secret can have that name there.",
 			Example: "[Service]\nLoadCredential=db\n",
 			Fix:     "Name an absolute path as the source.",
+		},
+		{
+			ID: "source_not_usable", Severities: isError(), From: FromCheck,
+			Summary: "systemd fails on the source, and does not start the service",
+			Means:   "In the directory that is the source there is a socket, or a file whose name can be none of a credential.",
+			Why:     "systemd takes all of a directory or nothing.",
+			Example: "LoadCredential=db:/etc/app/secrets/, and a socket in that directory.",
+			Fix:     "Take it out of the directory, or name each file with its own LoadCredential=.",
+		},
+		{
+			ID: "not_started", Severities: isError(), From: FromCheck,
+			Summary: "systemd fails on what is written, and does not start the service",
+			Means:   "From version 255 systemd hands credentials to its executor without quoting, and what arrives there makes no sense.",
+			Why:     "The service would not start, and with an older systemd it did.",
+			Example: "LoadCredential=db:/etc/app/the db, with a space.",
+			Fix:     "Use names and paths without spaces and backslashes.",
+		},
+		{
+			ID: "over_systemd_limit", Severities: isError(), From: FromCheck,
+			Summary: "more than systemd takes, of one credential or of all of a service",
+			Means:   "A source has more than a mebibyte, or all of a service with their names do; on a tmpfs there is room for 256 pages.",
+			Why:     "The service would not start.",
+			Example: "LoadCredential=ca:/etc/ssl/all-of-it.pem, of 2 MiB.",
+			Fix:     "Give the service less: a large file that is no secret can be read where it lies.",
+		},
+		{
+			ID: "user_unit", Severities: isWarning(), From: FromCheck,
+			Summary: "a user's manager loads it, with that user's rights",
+			Means:   "The unit lies where users' service managers look for theirs. The load is undecided.",
+			Why:     "Who runs it, and from which version of systemd on that manager can give it credentials, is open.",
+			Example: "/usr/lib/systemd/user/app.service with a LoadCredential=.",
+			Fix:     "Make it a unit of the system with User=.",
 		},
 		{
 			ID: "inline_credential", Severities: isWarning(), From: FromCheck,

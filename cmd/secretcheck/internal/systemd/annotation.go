@@ -25,14 +25,14 @@ func (s *service) action(a assignment) {
 		return
 	}
 	parts := strings.SplitN(a.value, ":", 3)
-	c := choice{at: a.at}
+	c := descriptor.Choice{Position: a.at}
 	if len(parts) > 1 {
-		c.action = policy.Action(parts[1])
+		c.Action = policy.Action(parts[1])
 	}
 	if len(parts) > 2 {
-		c.purpose = parts[2]
+		c.Purpose = parts[2]
 	}
-	if !validName(parts[0]) || !descriptor.ValidAction(c.action) || (c.action == policy.DeriveKey) != (c.purpose != "") {
+	if !ValidName(parts[0]) || !descriptor.ValidAction(c.Action) || (c.Action == policy.DeriveKey) != (c.Purpose != "") {
 		s.misused(a.at, descriptor.RuleUnparsable, "X-Secretcheck-Action= is not NAME:load_secret, NAME:load_key or NAME:derive_key:PURPOSE")
 		return
 	}
@@ -50,16 +50,34 @@ func (s *service) misused(at descriptor.Position, rule, message string) {
 	})
 }
 
-// unusedActions tells about choices for credentials that the unit does not have.
-func (s *service) unusedActions(used map[string]bool) {
+// unusedActions tells about choices for credentials that the unit does not have, and cannot get from a directory or by an
+// import.
+func (s *service) unusedActions(loads []descriptor.Load) {
+	gives := map[string]bool{}
+	for _, l := range loads {
+		gives[l.Name] = true // that of an import can end in an asterisk
+		if strings.HasPrefix(l.Origin, "/") {
+			gives[l.Name+"_*"] = true // should it be a directory
+		}
+	}
 	var names []string
 	for n := range s.actions {
-		if !used[n] {
+		if !given(gives, n) {
 			names = append(names, n)
 		}
 	}
 	sort.Strings(names)
 	for _, n := range names {
-		s.misused(s.actions[n].at, descriptor.RuleUnusedSetting, "X-Secretcheck-Action= names a credential that the unit does not load")
+		s.misused(s.actions[n].Position, descriptor.RuleUnusedSetting, "X-Secretcheck-Action= names a credential that the unit does not load")
 	}
+}
+
+// given looks a name up, and each beginning of it with an asterisk.
+func given(gives map[string]bool, name string) bool {
+	for i := range len(name) {
+		if gives[name[:i]+"*"] {
+			return true
+		}
+	}
+	return gives[name]
 }

@@ -11,8 +11,8 @@ const (
 	maxPath = 4095 // PATH_MAX without its NUL
 )
 
-// validName is systemd's credential_name_valid: a file name and a descriptor name at once.
-func validName(s string) bool {
+// ValidName is systemd's credential_name_valid: a file name and a descriptor name at once.
+func ValidName(s string) bool {
 	if s == "" || s == "." || s == ".." || len(s) > maxName {
 		return false
 	}
@@ -31,9 +31,9 @@ func validGlob(s string) bool {
 		head, tail = s[:i], s[i:]
 	}
 	if tail == "" {
-		return validName(head)
+		return ValidName(head)
 	}
-	return tail == "*" && (head == "" || validName(head))
+	return tail == "*" && (head == "" || ValidName(head))
 }
 
 // normalized is systemd's path_is_normalized for an absolute path: no ".", no "..", no empty component but a last one.
@@ -74,7 +74,10 @@ type credential struct {
 	id     string
 	path   string // where it is loaded from: absolute, or a name in the credential store
 	inline bool
+	size   int64 // of a literal
 	doubt  *descriptor.Doubt
+	lookup *descriptor.Lookup
+	fault  *descriptor.Doubt
 	at     descriptor.Position
 
 	encrypted bool
@@ -87,15 +90,40 @@ type credentials struct {
 }
 
 // put adds c in place of an earlier one with the same name: of several lines the last is in force.
-func (s *credentials) put(c credential) {
+func (s *credentials) put(c credential) { s.putAt(c.id, c) }
+
+func (s *credentials) putAt(key string, c credential) {
 	if s.at == nil {
 		s.at = map[string]int{}
 	}
-	if i, ok := s.at[c.id]; ok {
+	if i, ok := s.at[key]; ok {
 		s.list[i] = nil
 	}
-	s.at[c.id] = len(s.list)
+	s.at[key] = len(s.list)
 	s.list = append(s.list, &c)
+}
+
+// add adds c unless there is one with that key.
+func (s *credentials) add(key string, c credential) {
+	if s.at == nil {
+		s.at = map[string]int{}
+	}
+	if _, known := s.at[key]; !known {
+		s.at[key] = len(s.list)
+		s.list = append(s.list, &c)
+	}
+}
+
+// each makes new settings of those in force. Of one key the last is kept.
+func (s *credentials) each(change func(credential) (string, credential)) credentials {
+	var out credentials
+	for _, c := range s.list {
+		if c != nil {
+			key, c := change(*c)
+			out.putAt(key, c)
+		}
+	}
+	return out
 }
 
 // has reports whether a credential of that name is in force.

@@ -1,10 +1,13 @@
 package systemd
 
 import (
+	"bytes"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
@@ -30,6 +33,10 @@ func FuzzRead(f *testing.F) {
 			} else {
 				seen[key] = true
 			}
+			name := l.Name
+			if l.Lookup != nil && l.Lookup.Import {
+				name = l.Lookup.Name
+			}
 			if !utf8.ValidString(l.Name+l.Origin+l.Path) || l.Line < 1 || l.Line > len(lines) {
 				t.Fatalf("load %+v", l)
 			}
@@ -38,11 +45,11 @@ func FuzzRead(f *testing.F) {
 				t.Fatalf("load %+v is not on line %q", l, string(line))
 			}
 			// Specifiers, backslashes and continuations change a name on its way; its first character stays.
-			if at := line[l.Column-1]; l.Doubt == nil && at != '%' && at != '\\' && !strings.HasPrefix(l.Name, string(at)) {
+			if at := line[l.Column-1]; l.Doubt == nil && at != '%' && at != '\\' && !strings.HasPrefix(name, string(at)) {
 				t.Errorf("load %+v points at %q", l, string(line[l.Column-1:]))
 			}
 			plain := !strings.ContainsAny(string(line), "%\\\"'")
-			if rest := string(line[l.Column-1:]); plain && !strings.HasPrefix(rest, l.Name) {
+			if rest := string(line[l.Column-1:]); plain && !strings.HasPrefix(rest, name) {
 				t.Errorf("load %+v points at %q", l, rest)
 			}
 		}
@@ -117,4 +124,30 @@ func quote(s string) string {
 		}
 	}
 	return b.String() + `"`
+}
+
+// FuzzMemory holds for every unit with its drop-ins, however often its text is repeated: it is read in time, and within
+// [maxMemory] bytes that are allocated in all.
+// Evidence for CHK-1056.
+func FuzzMemory(f *testing.F) {
+	for i, c := range syntax {
+		f.Add([]byte(c.unit), uint16(i*7), uint8(i))
+	}
+	f.Fuzz(func(t *testing.T, data []byte, repeat uint16, files uint8) {
+		const most = 64 << 10
+		data = bytes.Repeat(data, 1+min(int(repeat), most/max(len(data), 1)))
+		u := Unit{Name: "a-b@c.service", User: files&1 != 0, Version: 250 + int(files>>4)}
+		for i := range 1 + int(files>>1)%5 {
+			u.Files = append(u.Files, File{Name: fmt.Sprint(i), Data: data[len(data)*i/8:]})
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		start := time.Now()
+		Read(u)
+		took := time.Since(start)
+		runtime.ReadMemStats(&after)
+		if used := after.TotalAlloc - before.TotalAlloc; used > maxMemory || took > maxTime {
+			t.Errorf("%d MiB, %v for %d files of %d bytes", used>>20, took, len(u.Files), len(data))
+		}
+	})
 }

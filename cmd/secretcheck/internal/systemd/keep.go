@@ -30,7 +30,7 @@ func reduce(p *parser, a *assignment, l *logical, offset int) {
 	at := func(from, to int) descriptor.Position { return l.span(p.file, offset+from, offset+to) }
 	switch {
 	case a.key == keySet || a.key == keySetEncrypted:
-		a.value, a.fault = dropLiteral(value, a.key == keySetEncrypted)
+		a.value, a.size, a.fault = dropLiteral(value, a.key == keySetEncrypted)
 	case a.key == keyEnvironment:
 		a.value = kept
 		a.variables, a.faults = readEnvironment(p.unit, value, at)

@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"iter"
 	"sort"
 	"strings"
 	"unicode/utf8"
@@ -17,25 +18,27 @@ type physical struct {
 
 // splitLines cuts text where systemd's read_line does: at a line feed, a carriage return, or one of each in either
 // order. Lines are numbered by line feeds, as editors do, so that a lone carriage return only moves the column.
-func splitLines(text string) []physical {
-	var lines []physical
-	line, column := 1, 1
-	for text != "" {
-		end := strings.IndexAny(text, "\r\n")
-		if end < 0 {
-			end = len(text)
+func splitLines(text string) iter.Seq[physical] {
+	return func(yield func(physical) bool) {
+		line, column := 1, 1
+		for rest := text; rest != ""; {
+			end := strings.IndexAny(rest, "\r\n")
+			if end < 0 {
+				end = len(rest)
+			}
+			if !yield(physical{rest[:end], line, column}) {
+				return
+			}
+			width := markerWidth(rest[end:])
+			if marker := rest[end : end+width]; strings.Contains(marker, "\n") {
+				line++
+				column = 1 + len(marker[strings.IndexByte(marker, '\n')+1:])
+			} else {
+				column += utf8.RuneCountInString(rest[:end]) + width
+			}
+			rest = rest[end+width:]
 		}
-		lines = append(lines, physical{text[:end], line, column})
-		width := markerWidth(text[end:])
-		if marker := text[end : end+width]; strings.Contains(marker, "\n") {
-			line++
-			column = 1 + len(marker[strings.IndexByte(marker, '\n')+1:])
-		} else {
-			column += utf8.RuneCountInString(text[:end]) + width
-		}
-		text = text[end+width:]
 	}
-	return lines
 }
 
 // markerWidth is the length of the end-of-line marker that s starts with.

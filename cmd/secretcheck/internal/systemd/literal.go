@@ -2,28 +2,30 @@ package systemd
 
 import (
 	"encoding/base64"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
 
-// dropLiteral cuts a SetCredential= value off behind its first colon, and says why systemd would refuse the rest. What
-// is cut off is looked at here and kept nowhere. Without a colon nothing is kept: it may be the secret itself.
-func dropLiteral(value string, encrypted bool) (head, fault string) {
+// dropLiteral cuts a SetCredential= value off behind its first colon, and says how long it is and why systemd would refuse
+// it. What is cut off is looked at here and kept nowhere. Without a colon nothing is kept: it may be the secret itself.
+func dropLiteral(value string, encrypted bool) (head string, size int64, fault string) {
 	i := colon(value)
 	if i < 0 || i+1 == len(value) {
-		return "", "it is not NAME:VALUE"
+		return "", 0, "it is not NAME:VALUE"
 	}
 	head, literal := strings.Clone(value[:i+1]), value[i+1:]
 	if encrypted {
 		if !validBase64(literal) {
-			return head, "the value is not valid Base64"
+			return head, -1, "the value is not valid Base64"
 		}
-		return head, ""
+		return head, -1, ""
 	}
-	if !validEscapes(literal) {
-		return head, "the value has an invalid backslash escape"
+	size, ok := unescaped(literal)
+	if !ok {
+		return head, 0, "the value has an invalid backslash escape"
 	}
-	return head, ""
+	return head, size, ""
 }
 
 // colon is the index of the first colon that no backslash escapes, or -1.
@@ -70,16 +72,34 @@ func (r *skipSpace) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// validEscapes is the syntax check of systemd's cunescape with NUL accepted.
-func validEscapes(s string) bool {
+// unescaped is the length of what systemd's cunescape, with NUL accepted, makes of s. It reports false where it refuses.
+func unescaped(s string) (size int64, ok bool) {
 	for i := strings.IndexByte(s, '\\'); i >= 0; i = strings.IndexByte(s, '\\') {
 		width := escapeWidth(s[i+1:])
 		if width == 0 {
-			return false
+			return 0, false
 		}
+		size += int64(i) + escapedSize(s[i+1:i+1+width])
 		s = s[i+1+width:]
 	}
-	return true
+	return size + int64(len(s)), true
+}
+
+// escapedSize is the number of bytes that a valid escape stands for: one, or a character in UTF-8.
+func escapedSize(escape string) int64 {
+	if escape[0] != 'u' && escape[0] != 'U' {
+		return 1
+	}
+	n, _ := strconv.ParseUint(escape[1:], 16, 32)
+	switch {
+	case n < 0x80:
+		return 1
+	case n < 0x800:
+		return 2
+	case n < 0x10000:
+		return 3
+	}
+	return 4
 }
 
 // escapeWidth is the length of the escape whose text follows a backslash, or 0 when it is none.

@@ -195,11 +195,15 @@ func (s *service) withSettings(loads []descriptor.Load) []descriptor.Load {
 	if credentials > 0 {
 		s.harden()
 	}
+	var refused []descriptor.Break // hardening leaves variables alone
+	for _, b := range s.settings.breaks {
+		if b.Rule == descriptor.RuleRefused {
+			refused = append(refused, b)
+		}
+	}
 	for i := range loads {
-		for _, b := range s.settings.breaks {
-			if i < credentials || b.Rule == descriptor.RuleRefused { // hardening leaves variables alone
-				loads[i].Breaks = append(loads[i].Breaks, b)
-			}
+		if loads[i].Breaks = refused; i < credentials {
+			loads[i].Breaks = s.settings.breaks
 		}
 	}
 	return loads

@@ -239,13 +239,6 @@ func showCommand(unit name, c command) string {
 	return fmt.Sprintf("{ path=%s ; argv[]=%s ; ignore_errors=%s ; ", executable, strings.Join(arguments, " "), yesNo(c.ignore))
 }
 
-func yesNo(b bool) string {
-	if b {
-		return "yes"
-	}
-	return "no"
-}
-
 // quoteAll is systemd's shell_maybe_quote of each.
 func quoteAll(words []string) string {
 	var out []string

@@ -1,6 +1,10 @@
 package systemd
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
 
 // name is a unit's name taken apart.
 type name struct {
@@ -8,6 +12,7 @@ type name struct {
 	prefix   string // "foo"
 	instance string // "bar"
 	template bool   // "foo@.service": the instance is not known
+	manager  bool   // a user's manager runs it
 }
 
 func splitName(unit string) name {
@@ -19,20 +24,11 @@ func splitName(unit string) name {
 // resolve replaces the specifiers that a unit's name settles. It reports false where one is left that needs the
 // host, the instance of a template, or a systemd that knows it: leaving that text in place would be a guess.
 func (n name) resolve(s string) (string, bool) {
-	var out strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] != '%' || i+1 == len(s) { // systemd keeps a percent sign at the very end
-			out.WriteByte(s[i])
-			continue
-		}
-		i++
-		value, ok := n.specifier(s[i])
-		if !ok {
-			return s, false
-		}
-		out.WriteString(value)
+	out, result := n.expand(s)
+	if result != settled {
+		return s, false
 	}
-	return out.String(), true
+	return out, true
 }
 
 func (n name) specifier(c byte) (string, bool) {
@@ -49,8 +45,52 @@ func (n name) specifier(c byte) (string, bool) {
 		return strings.TrimSuffix(n.full, ".service"), !n.template
 	case 'i':
 		return n.instance, !n.template
+	case 'P':
+		return unescapeName(n.prefix)
+	case 'J':
+		return unescapeName(n.prefix[strings.LastIndexByte(n.prefix, '-')+1:])
+	case 'I':
+		value, ok := unescapeName(n.instance)
+		return value, ok && !n.template
 	}
-	return "", false
+	return n.directory(c)
+}
+
+// directory resolves the specifiers for directories, which for the system's manager are always the same.
+func (n name) directory(c byte) (string, bool) {
+	if n.manager {
+		return "", false
+	}
+	dir := map[byte]string{'t': "/run", 'S': "/var/lib", 'C': "/var/cache", 'L': "/var/log", 'E': "/etc"}[c]
+	return dir, dir != ""
+}
+
+func isAlphanumeric(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+}
+
+// unescapeName is systemd's unit_name_unescape: dashes are slashes, and \xNN is a byte. It reports false for anything
+// that it refuses, and where a NUL or what is not UTF-8 comes out.
+func unescapeName(s string) (string, bool) {
+	var out strings.Builder
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '-':
+			out.WriteByte('/')
+		case s[i] != '\\':
+			out.WriteByte(s[i])
+		case i+3 < len(s) && s[i+1] == 'x':
+			n, err := strconv.ParseUint(s[i+2:i+4], 16, 8)
+			if err != nil || n == 0 {
+				return "", false
+			}
+			out.WriteByte(byte(n))
+			i += 3
+		default:
+			return "", false
+		}
+	}
+	return out.String(), utf8.ValidString(out.String())
 }
 
 // resolution is what became of the specifiers in a text.
@@ -87,8 +127,4 @@ func (n name) expand(s string) (string, resolution) {
 		}
 	}
 	return out.String(), result
-}
-
-func isAlphanumeric(c byte) bool {
-	return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z'
 }

@@ -2,6 +2,7 @@ package systemd
 
 import (
 	"bytes"
+	"iter"
 	"strings"
 	"unicode/utf8"
 
@@ -21,6 +22,7 @@ type assignment struct {
 	key     string
 	value   string
 	fault   string // why systemd would refuse the literal that was cut off
+	size    int64  // of that literal, -1 where only systemd can decrypt it
 	at      descriptor.Position
 
 	variables []variable // of an environment, without their values
@@ -48,8 +50,9 @@ func parse(unit name, file string, data []byte) ([]assignment, *descriptor.Findi
 
 func (p *parser) parse(data []byte) ([]assignment, *descriptor.Finding) {
 	if i := bytes.IndexByte(data, 0); i >= 0 {
-		before := splitLines(string(data[:i]) + "?")
-		last := before[len(before)-1]
+		var last physical
+		for last = range splitLines(string(data[:i]) + "?") {
+		}
 		column := last.column + utf8.RuneCountInString(last.text) - 1
 		p.refuse(descriptor.Position{File: p.file, Line: last.line, Column: column}, "NUL byte")
 		return nil, p.bad
@@ -61,10 +64,10 @@ func (p *parser) parse(data []byte) ([]assignment, *descriptor.Finding) {
 	return p.assignments, nil
 }
 
-func (p *parser) run(lines []physical) {
+func (p *parser) run(lines iter.Seq[physical]) {
 	var line logical
 	continued, bomSeen := false, false
-	for _, l := range lines {
+	for l := range lines {
 		if isComment(l.text) { // inside a continuation too, where it does not end it
 			continue
 		}
@@ -168,10 +171,26 @@ func (p *parser) refuse(at descriptor.Position, message string) {
 
 // NamesCredentials reports whether a unit of any type has a line about credentials. It may err on the side of yes.
 func NamesCredentials(data []byte) bool {
-	for _, l := range splitLines(string(data)) {
+	for l := range splitLines(string(data)) {
 		if !isComment(l.text) && strings.Contains(l.text, "Credential") {
 			return true
 		}
 	}
 	return false
+}
+
+// Activates reads from a socket, timer or path which service it starts: "" for that of its own name, and whether a socket
+// starts an instance of a template for each connection.
+func Activates(data []byte) (unit string, each bool) {
+	for l := range splitLines(string(data)) {
+		key, value, _ := strings.Cut(l.text, "=")
+		value = strings.Trim(value, whitespace)
+		switch strings.Trim(key, whitespace) {
+		case "Service", "Unit":
+			unit = value
+		case "Accept":
+			each = isTrue(value)
+		}
+	}
+	return unit, each
 }

@@ -72,7 +72,7 @@ var syntax = []struct {
 	{"CHK-1013/backslash_becomes_a_space", "[Service]\nLoadCredential=a\\\nb:/x\n", "a b</x@2:16"},
 	{"CHK-1013/comment_inside", "[Service]\nLoadCredential=\\\n# a:/x\n; c:/x\\\nb:/y\n", "b</y@5:1"},
 	{"CHK-1013/empty_line_ends_it", "[Service]\nLoadCredential=a:/x\\\n\nLoadCredential=b:/y\n", "a</x@2:16\nb</y@4:16"},
-	{"CHK-1013/escaped_backslash_does_not_continue", "[Service]\nLoadCredential=a:/x\\\\\nLoadCredential=b:/y\n", "a</x\\\\@2:16\nb</y@3:16"},
+	{"CHK-1013/escaped_backslash_does_not_continue", "[Service]\nLoadCredential=a:/x\\\\\nLoadCredential=b:/y\n", "a</x\\@2:16\nb</y@3:16"},
 	{"CHK-1013/continued_to_the_end", "[Service]\nLoadCredential=a:/x\\", "a</x@2:16"},
 	{"CHK-1013/continued_key", "[Service]\nLoad\\\nCredential=a:/x\n", "!ignored_by_systemd@2:1"},
 
@@ -131,7 +131,7 @@ var syntax = []struct {
 	{"CHK-1017/import_before_set", "[Service]\nSetCredential=a:v\nImportCredential=a\n", "?import_not_resolved a<@3:18\n!inline_credential@2:15"},
 	{
 		"CHK-1017/import_glob", "[Service]\nImportCredential=db.*\nImportCredential=a*b\nImportCredential=*\nImportCredential=x:y\nImportCredential=x:y/z\n",
-		"?import_not_resolved db.*<@2:18\n?import_not_resolved *<@4:18\n?import_not_resolved x<@5:18\n!ignored_by_systemd@3:18\n!ignored_by_systemd@6:18",
+		"?import_not_resolved db.*<@2:18\n?import_not_resolved *<@4:18\n?import_not_resolved y<@5:18\n!ignored_by_systemd@3:18\n!ignored_by_systemd@6:18",
 	},
 
 	{"CHK-1018/specifiers", "[Service]\nLoadCredential=%p%j%i:/x/%n/%N/%%\n", "u-vv</x/u-v.service/u-v/%@2:16"},

@@ -5,6 +5,7 @@
 package systemd
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -42,29 +43,56 @@ type File struct {
 type Unit struct {
 	Name    string // "queen-rbee.service"
 	Partial bool   // drop-ins only: the fragment lies elsewhere
+	User    bool   // it runs under a user's manager, and not the system's
+	Version int    // of systemd; 0 stands for the newest that is known
 	Files   []File
 }
 
 // Read works out what the unit loads. A unit with a file that does not parse has no loads, only the finding.
 func Read(u Unit) ([]descriptor.Load, []descriptor.Finding) {
 	var all []assignment
-	unit := splitName(u.Name)
+	s := newService(u)
 	for _, f := range u.Files {
-		assignments, bad := parse(unit, f.Name, f.Data)
+		assignments, bad := parse(s.name, f.Name, f.Data)
 		if bad != nil {
 			return nil, []descriptor.Finding{*bad}
 		}
 		all = append(all, assignments...)
 	}
-	s := newService(u)
 	for _, a := range all {
 		if !wanted(a.section, a.key) {
 			s.unknown(a)
 			continue
 		}
+		if first := since(a.key); s.version < first {
+			s.ignored(a, "", fmt.Sprintf("it is unknown before systemd %d, and this is %d", first, s.version))
+			continue
+		}
 		handler(a.key)(s, a)
+		if s.expanded > maxExpanded {
+			return nil, []descriptor.Finding{tooMuch(a.at)}
+		}
 	}
+	s.handOver()
 	return s.loads(), s.findings
+}
+
+// maxExpanded bounds what the settings of a unit come to, in bytes: a specifier of two bytes can stand for a whole name, and
+// a unit of a million bytes for hundreds of them.
+const maxExpanded = 16 << 20
+
+func tooMuch(at descriptor.Position) descriptor.Finding {
+	return descriptor.Finding{
+		Rule: descriptor.RuleUnparsable, Severity: policy.SeverityError, Position: at,
+		Message: fmt.Sprintf("the specifiers in the settings up to here stand for more than %d bytes", maxExpanded), Fix: "write fewer credentials",
+	}
+}
+
+// expand resolves specifiers and keeps account of the result.
+func (s *service) expand(text string) (string, bool) {
+	value, resolved := s.name.resolve(text)
+	s.expanded += len(value) + len(s.name.full)
+	return value, resolved
 }
 
 // handler holds the meaning of each setting; it is nil for one that has none here.
@@ -129,17 +157,12 @@ func mistaken(section, key string) bool {
 	return strings.Contains(lower, "credential") || spelling.Closest(key, ours()) != ""
 }
 
-// choice is what an X-Secretcheck-Action= line says about a credential.
-type choice struct {
-	action  policy.Action
-	purpose string
-	at      descriptor.Position
-}
-
 // service is the state of a unit while its settings are applied, and the effective unit after the last.
 type service struct {
 	name     name
 	partial  bool
+	manager  bool // a user's manager runs it
+	version  int
 	override string // of the subject
 	user     string
 	dynamic  bool
@@ -152,14 +175,23 @@ type service struct {
 	loaded   credentials
 	literal  credentials
 	imported credentials
-	actions  map[string]choice
+	actions  map[string]descriptor.Choice
+	expanded int
+	order    int // of imports
+	byName   *descriptor.Doubt
+	byGlob   *descriptor.Doubt
 	findings []descriptor.Finding
 
 	settings settings
 }
 
 func newService(u Unit) *service {
-	return &service{name: splitName(u.Name), partial: u.Partial, actions: map[string]choice{}, settings: newSettings()}
+	n := splitName(u.Name)
+	n.manager = u.User
+	return &service{
+		name: n, partial: u.Partial, manager: u.User, version: cmp.Or(u.Version, Newest), actions: map[string]descriptor.Choice{},
+		settings: newSettings(),
+	}
 }
 
 // load handles LoadCredential= and LoadCredentialEncrypted=, which share one list.
@@ -174,7 +206,7 @@ func (s *service) load(a assignment) {
 	}
 	c.path = c.id // the name alone means the credential store
 	if rest != "" {
-		path, resolved := s.name.resolve(rest)
+		path, resolved := s.expand(rest)
 		if !resolved {
 			c.doubt, path = specifierDoubt("source path", false), ""
 		} else if !validSource(path) {
@@ -184,13 +216,34 @@ func (s *service) load(a assignment) {
 		c.path = path
 	}
 	if c.doubt == nil && !strings.HasPrefix(c.path, "/") {
-		c.doubt = &descriptor.Doubt{
-			Rule:    descriptor.RuleOrigin,
-			Message: "systemd looks the source up in the credential store, where another secret can have its name",
-			Fix:     "name an absolute path as the source",
-		}
+		c.doubt = s.originDoubt()
+		c.lookup = &descriptor.Lookup{Name: c.path}
 	}
 	s.loaded.put(c)
+}
+
+// originDoubt and importDoubt are the same for every load of the unit: there can be many.
+func (s *service) originDoubt() *descriptor.Doubt {
+	if s.byName == nil {
+		s.byName = &descriptor.Doubt{
+			Rule:    descriptor.RuleOrigin,
+			Message: "systemd looks the source up in the credential store, where another secret can have its name",
+			Fix:     "check with --root, or name an absolute path as the source",
+		}
+	}
+	return s.byName
+}
+
+func (s *service) importDoubt() *descriptor.Doubt {
+	if s.byGlob == nil {
+		s.byGlob = &descriptor.Doubt{
+			Rule:     descriptor.RuleImport,
+			Message:  "what ImportCredential= matches is known on the host only",
+			Fix:      "check with --root, or name each credential with LoadCredential=",
+			Identity: true,
+		}
+	}
+	return s.byGlob
 }
 
 // validSource is what systemd accepts behind the colon: a normalized absolute path, or a credential's name.
@@ -198,7 +251,7 @@ func validSource(path string) bool {
 	if strings.HasPrefix(path, "/") {
 		return normalized(path)
 	}
-	return validName(path)
+	return ValidName(path)
 }
 
 // set handles SetCredential= and SetCredentialEncrypted=, which share one list. The value is gone already.
@@ -215,32 +268,45 @@ func (s *service) set(a assignment) {
 	if !ok {
 		return
 	}
-	c.inline = true
+	c.inline, c.size = true, a.size
 	s.literal.put(c)
 }
 
-// imports handles ImportCredential=GLOB[:NEWNAME].
+// imports handles ImportCredential=GLOB[:NEWNAME]. What is imported twice counts where it stands first.
 func (s *service) imports(a assignment) {
 	if a.value == "" {
 		s.imported = credentials{}
 		return
 	}
-	word, rest, ok := firstWord(a.value)
-	glob, resolved := s.name.resolve(word)
+	word, rest, ok := a.value, "", true
+	if s.version >= sinceRename {
+		word, rest, ok = firstWord(a.value)
+	}
+	glob, resolved := s.expand(word)
 	switch {
 	case !ok || resolved && !validGlob(glob):
 		s.ignored(a, "", "the glob is not a credential name or the beginning of one and an asterisk")
 		return
-	case rest != "" && !validName(rest):
+	case rest != "" && !ValidName(rest):
 		s.ignored(a, "", "the new name is not a valid credential name")
 		return
 	}
-	s.imported.put(credential{id: glob, at: a.at, doubt: &descriptor.Doubt{
-		Rule:     descriptor.RuleImport,
-		Message:  "what ImportCredential= matches is known on the host only",
-		Fix:      "name each credential with LoadCredential=",
-		Identity: true,
-	}})
+	c := credential{id: visible(glob, rest), at: a.at, doubt: s.importDoubt(), lookup: &descriptor.Lookup{Name: glob, Import: true, Rename: rest}}
+	if !resolved {
+		c.doubt, c.lookup = specifierDoubt("credential name", true), nil
+	}
+	s.imported.add(glob+"\x00"+rest, c)
+}
+
+// visible is the name that the service sees of what a glob matches.
+func visible(glob, rename string) string {
+	switch {
+	case rename == "":
+		return glob
+	case strings.HasSuffix(glob, "*"):
+		return rename + "*"
+	}
+	return rename
 }
 
 // identify reads the credential's name at the start of a value.
@@ -251,11 +317,11 @@ func (s *service) identify(a assignment) (c credential, rest string, ok bool) {
 		s.ignored(a, "", "the name ends in a backslash")
 		return c, "", false
 	}
-	id, resolved := s.name.resolve(word)
+	id, resolved := s.expand(word)
 	if !resolved {
 		return credential{id: word, at: a.at, encrypted: encrypted, doubt: specifierDoubt("credential name", true)}, rest, true
 	}
-	if !validName(id) {
+	if !ValidName(id) {
 		s.ignored(a, "", "the name before the colon is not a valid credential name")
 		return c, "", false
 	}
