@@ -43,6 +43,7 @@ func TestCHK1075Syntax(t *testing.T) {
 		{"A='' x\n", "A@1:1-1:7!"},
 		{"A='x' 'y'\n", "A@1:1-1:10!"},
 		{"A='x", "A@1:1-1:5!"},
+		{"A=\\\n \\q\n", "A@1:1-2:4!"}, // white space before an escape is part of the value
 		{"A=1\nA=x\n", "A@2:1-2:4!"},
 		{"export A=x\n1=x\nÄ=x\n=x\nA\n", "@1:1-1:11! @2:1-2:4! @3:1-3:4!"},
 		{"é=é", "@1:1-1:4!"},
