@@ -21,7 +21,7 @@ const (
 // peak is the most that the heap held while f ran, beyond what it held before: looked at all the time, with a collector
 // that lets little garbage lie around.
 func peak(f func()) uint64 {
-	defer debug.SetGCPercent(debug.SetGCPercent(50))
+	defer debug.SetGCPercent(debug.SetGCPercent(25))
 	heap := func() uint64 {
 		sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
 		metrics.Read(sample)
