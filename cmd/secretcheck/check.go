@@ -80,9 +80,9 @@ func runCheck(cmd *cobra.Command, f *checkFlags, paths []string) error {
 	if err := f.output.valid(); err != nil {
 		return err
 	}
-	input := collect.Paths(paths)
+	input := collect.PathsAnd(paths, cmd.InOrStdin())
 	if input.Descriptors == 0 {
-		return usage("name *.service units, *.yaml inventories, or a folder that holds some", "no descriptor found in %q", paths)
+		return usage("name *.service units, Kubernetes manifests, inventories, or a folder that holds some", "no descriptor found in %q", paths)
 	}
 	if err := f.output.spare(slices.Concat(input.Files, policyFiles(f.policy))); err != nil {
 		return err

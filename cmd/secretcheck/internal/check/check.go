@@ -72,6 +72,9 @@ type Input struct {
 func Run(ctx context.Context, cfg Config, in Input) Result {
 	c := &checker{cfg: cfg, result: Result{Loads: []Load{}, Findings: []Finding{}}}
 	for _, f := range in.Findings {
+		if c.granted(ctx, f) {
+			continue
+		}
 		c.result.BadInput = c.result.BadInput || f.Bad()
 		c.report(f)
 	}
@@ -82,7 +85,7 @@ func Run(ctx context.Context, cfg Config, in Input) Result {
 		if cfg.Progress != nil {
 			cfg.Progress(i, len(in.Loads))
 		}
-		j := c.judge(ctx, l)
+		j := c.judgeAll(ctx, l)
 		if j.looked {
 			c.inRoot(j.reasons)
 		}

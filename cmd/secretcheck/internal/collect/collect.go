@@ -5,6 +5,7 @@ package collect
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,7 +14,7 @@ import (
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/check"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
-	"github.com/llorch/secrets-management/cmd/secretcheck/internal/inventory"
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/kubernetes"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/systemd"
 	"github.com/llorch/secrets-management/policy"
 )
@@ -23,10 +24,17 @@ const maxFile = 1 << 20
 
 // Paths reads every descriptor at the given paths, directories with all that is below them. What cannot be read is a
 // finding, not an error: the rest is judged all the same.
-func Paths(paths []string) check.Input {
+func Paths(paths []string) check.Input { return PathsAnd(paths, strings.NewReader("")) }
+
+// PathsAnd is Paths where a path can be [Stdin], which stands for in.
+func PathsAnd(paths []string, in io.Reader) check.Input {
 	c := &collector{seen: map[string]bool{}, used: map[string]bool{}, folders: map[string]*folder{}}
 	for _, p := range paths {
-		c.path(p)
+		if p == Stdin {
+			c.piped(in)
+		} else {
+			c.path(p)
+		}
 	}
 	c.unused()
 	return c.input
@@ -37,9 +45,10 @@ type collector struct {
 	seen   map[string]bool // absolute paths, so that a file named twice is judged once
 	inodes []os.FileInfo   // of units that were read, so that an alias is not judged again
 
-	folders map[string]*folder
-	shared  []string        // directories with drop-ins for many units
-	used    map[string]bool // of these, those that a unit was read with
+	manifests *kubernetes.Reader // made for the first manifest
+	folders   map[string]*folder
+	shared    []string        // directories with drop-ins for many units
+	used      map[string]bool // of these, those that a unit was read with
 }
 
 func (c *collector) path(p string) {
@@ -59,16 +68,14 @@ func (c *collector) file(p string, explicit bool) {
 	switch {
 	case strings.HasSuffix(p, ".service"):
 		c.unit(p)
-	case isYAML(p):
-		c.inventory(p, explicit)
+	case isYAML(p), isJSON(p):
+		c.structured(p, explicit)
 	case !explicit && otherUnit(p):
 		c.other(p)
 	case explicit:
-		c.unreadable(p, errors.New("no known kind of descriptor; known are *.service, *.yaml and *.yml"))
+		c.unreadable(p, errors.New("no known kind of descriptor; known are *.service, *.yaml, *.yml and *.json"))
 	}
 }
-
-func isYAML(p string) bool { return strings.HasSuffix(p, ".yaml") || strings.HasSuffix(p, ".yml") }
 
 // unit reads a service unit and the drop-ins next to it. Where the unit itself lies elsewhere, the drop-ins are read as
 // one; an alias is read as the unit that it stands for.
@@ -132,23 +139,6 @@ func (c *collector) dropIns(in *folder, name string) ([]string, error) {
 		c.used[filepath.Join(in.dir, d)] = true
 	}
 	return in.dropIns(name)
-}
-
-func (c *collector) inventory(p string, explicit bool) {
-	if !c.first(p) {
-		return
-	}
-	data, info, err := readRegular(p)
-	switch {
-	case err != nil:
-		c.unreadable(p, err)
-	case !explicit && !inventory.IsInventory(data):
-		c.note(p, descriptor.RuleNoDescriptor, `not an inventory: there is no list under "services"`)
-	default:
-		c.input.Files = append(c.input.Files, info)
-		loads, findings := inventory.Read(report(p), data)
-		c.judgeable(p, loads, findings)
-	}
 }
 
 func (c *collector) first(p string) bool {

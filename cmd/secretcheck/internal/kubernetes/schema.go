@@ -1,0 +1,99 @@
+package kubernetes
+
+import (
+	_ "embed"
+	"strings"
+)
+
+// schemaText is the fields of k8s.io/api's types, one type on a line, as TestSchema writes it from them. The package itself
+// is not linked: its init would take a third of the time of a check, and 8 MB.
+//
+//go:embed schema.txt
+var schemaText string
+
+// schema is the fields of each type, and the type of each: the name of another, or one of
+//
+//	s text · i whole number · b true or false · f number · q text or number (a quantity) · x text or whole number
+//	* anything · [T a list · {T a mapping to T
+type schema map[string]map[string]string
+
+func parseSchema() schema {
+	s := schema{}
+	for line := range strings.Lines(schemaText) {
+		words := strings.Fields(line)
+		fields := make(map[string]string, len(words))
+		for _, w := range words[1:] {
+			name, kind, _ := strings.Cut(w, ":")
+			fields[name] = kind
+		}
+		s[words[0]] = fields
+	}
+	return s
+}
+
+// check compares a value with a type: a wrong type is an error, as for the API server, and an unknown field a call of
+// unknown, since that one drops it.
+func (s schema) check(v *value, kind string, unknown func(f field)) error {
+	if v.kind == null {
+		return nil
+	}
+	switch kind[0] {
+	case '*':
+		return nil
+	case '[':
+		return s.list(v, kind[1:], unknown)
+	case '{':
+		return s.mapping(v, kind[1:], unknown)
+	}
+	if wanted, ok := scalars[kind]; ok {
+		if !strings.ContainsRune(wanted.kinds, rune('0'+v.kind)) {
+			return v.fault("%s is expected here, and this is %s", wanted.name, v.kind)
+		}
+		return nil
+	}
+	if v.kind != mapping {
+		return v.fault("a mapping is expected here, and this is %s", v.kind)
+	}
+	fields := s[kind]
+	for _, f := range v.fields {
+		of, known := fields[f.name]
+		if !known {
+			unknown(f)
+			continue
+		}
+		if err := s.check(f.value, of, unknown); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s schema) list(v *value, kind string, unknown func(f field)) error {
+	if v.kind != list {
+		return v.fault("a list is expected here, and this is %s", v.kind)
+	}
+	for _, item := range v.items {
+		if err := s.check(item, kind, unknown); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s schema) mapping(v *value, kind string, unknown func(f field)) error {
+	if v.kind != mapping {
+		return v.fault("a mapping is expected here, and this is %s", v.kind)
+	}
+	for _, f := range v.fields {
+		if err := s.check(f.value, kind, unknown); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scalars are the types of scalars: the kinds that fit, by number, and what to call them.
+var scalars = map[string]struct{ kinds, name string }{
+	"s": {"1", "a text"}, "i": {"2", "a whole number"}, "b": {"4", "true or false"},
+	"f": {"23", "a number"}, "q": {"123", "a quantity"}, "x": {"12", "a text or a whole number"},
+}
