@@ -2,6 +2,7 @@ package kubernetes
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
@@ -41,7 +42,7 @@ func (p *pod) file(i item, m mount, l descriptor.Load) *descriptor.Runtime {
 		dir = path.Dir(dir)
 		r.Above = append(r.Above, dir)
 	}
-	if barred(f, l.UID) {
+	if barred(f, l.UID, p.groups(l.GID)) {
 		r.Barred = r.Resolved
 	}
 	r.File = f
@@ -57,15 +58,37 @@ func principals(f policy.File, group, other uint32) policy.Principals {
 	return p
 }
 
-// barred reports whether an account surely may not read the file. Of its groups nothing is sure: the image can add some.
-func barred(f policy.File, uid int64) bool {
+// groups are all that a process is in, nil where the image can add some.
+func (p *pod) groups(own *int64) []int64 {
+	context := p.spec.get("securityContext")
+	if own == nil || context.get("supplementalGroupsPolicy").string() != "Strict" {
+		return nil
+	}
+	all := []int64{*own}
+	if p.fsGroup != nil {
+		all = append(all, *p.fsGroup)
+	}
+	for _, g := range context.get("supplementalGroups").list() {
+		if id := g.number(); id != nil {
+			all = append(all, *id)
+		}
+	}
+	return all
+}
+
+// barred reports whether an account surely may not read the file.
+func barred(f policy.File, uid int64, groups []int64) bool {
 	switch {
-	case uid <= 0:
+	case uid <= 0: // root may, and of an unknown one nothing is sure
 		return false
 	case uid == f.UID:
 		return f.Mode&0o400 == 0
+	case groups == nil:
+		return f.Mode&0o044 == 0
+	case slices.Contains(groups, f.GID):
+		return f.Mode&0o040 == 0
 	}
-	return f.Mode&0o044 == 0
+	return f.Mode&0o004 == 0
 }
 
 // mode reads a mode. The API server takes whole numbers up to 0777, and it is the same to it how they were written.
