@@ -125,9 +125,10 @@ func (p *pod) subPaths(mounts []mount) {
 	}
 }
 
-// plainText tells about a text that is called a secret. Of an annotation only what is behind its prefix tells.
+// plainText tells about a text that is called a secret. Of an annotation only what is behind its prefix tells. Charts
+// write the hash of a secret as checksum/secret, so that pods are made anew when it changes.
 func (f *manifest) plainText(name string, v *value, service, where string) {
-	if secretName(name[strings.LastIndexByte(name, '/')+1:]) && couldBeSecret(v) {
+	if !strings.HasPrefix(name, "checksum") && secretName(name[strings.LastIndexByte(name, '/')+1:]) && couldBeSecret(v) {
 		f.plain(v, service, where)
 	}
 }
@@ -135,20 +136,6 @@ func (f *manifest) plainText(name string, v *value, service, where string) {
 func (f *manifest) plain(at *value, service, where string) {
 	f.tell(descriptor.RulePlainText, at, service, "what is called a secret stands in "+where+", which everybody who sees the object can read",
 		"put it into a Secret and mount that as a file")
-}
-
-// addresses tells about passwords in addresses, in whatever text of the object they are.
-func (f *manifest) addresses(v *value, service string) {
-	if v.kind == text && strings.Contains(v.text, "://") && inURL.MatchString(v.text) {
-		f.tell(descriptor.RulePlainText, v, service, "an address has a password in it, which everybody who sees the object can read",
-			"put it into a Secret and mount that as a file")
-	}
-	for _, i := range v.items {
-		f.addresses(i, service)
-	}
-	for _, child := range v.fields {
-		f.addresses(child.value, service)
-	}
 }
 
 const tokenPath = "/var/run/secrets/kubernetes.io/serviceaccount/token"

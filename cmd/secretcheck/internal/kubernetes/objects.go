@@ -34,7 +34,7 @@ func (f *manifest) values(o object) {
 			if data := o.body.get(name); data != nil {
 				for _, d := range data.fields {
 					f.plainText(d.name, d.value, "", "a ConfigMap")
-					f.addresses(d.value, "")
+					f.texts(d.value, "", "")
 				}
 			}
 		}

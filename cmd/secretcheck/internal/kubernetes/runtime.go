@@ -79,10 +79,8 @@ func (p *pod) groups(own *int64) []int64 {
 // barred reports whether an account surely may not read the file.
 func barred(f policy.File, uid int64, groups []int64) bool {
 	switch {
-	case uid <= 0: // root may, and of an unknown one nothing is sure
+	case uid <= 0, uid == f.UID: // root may, of an unknown one nothing is sure, and only tokens have an owner, with 0600
 		return false
-	case uid == f.UID:
-		return f.Mode&0o400 == 0
 	case groups == nil:
 		return f.Mode&0o044 == 0
 	case slices.Contains(groups, f.GID):

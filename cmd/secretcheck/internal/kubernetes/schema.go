@@ -13,7 +13,7 @@ var schemaText string
 
 // schema is the fields of each type, and the type of each: the name of another, or one of
 //
-//	s text · i whole number · b true or false · f number · q text or number (a quantity) · x text or whole number
+//	s text · i whole number · h one of 32 bits · b true or false · f number · q text or number (a quantity) · x text or whole number
 //	* anything · [T a list · {T a mapping to T
 type schema map[string]map[string]string
 
@@ -48,6 +48,9 @@ func (s schema) check(v *value, kind string, unknown func(f field)) error {
 	if wanted, ok := scalars[kind]; ok {
 		if !strings.ContainsRune(wanted.kinds, rune('0'+v.kind)) {
 			return v.fault("%s is expected here, and this is %s", wanted.name, v.kind)
+		}
+		if kind == "h" && v.whole != int64(int32(v.whole)) { //nolint:gosec // G115: this is the check
+			return v.fault("the number is too large")
 		}
 		return nil
 	}
@@ -94,6 +97,6 @@ func (s schema) mapping(v *value, kind string, unknown func(f field)) error {
 
 // scalars are the types of scalars: the kinds that fit, by number, and what to call them.
 var scalars = map[string]struct{ kinds, name string }{
-	"s": {"1", "a text"}, "i": {"2", "a whole number"}, "b": {"4", "true or false"},
+	"s": {"1", "a text"}, "i": {"2", "a whole number"}, "h": {"2", "a whole number"}, "b": {"4", "true or false"},
 	"f": {"23", "a number"}, "q": {"123", "a quantity"}, "x": {"12", "a text or a whole number"},
 }

@@ -68,7 +68,9 @@ func (r *reflector) name(t reflect.Type) string {
 		return "s"
 	case reflect.Bool:
 		return "b"
-	case reflect.Int32, reflect.Int64, reflect.Int:
+	case reflect.Int32:
+		return "h"
+	case reflect.Int64:
 		return "i"
 	case reflect.Float64:
 		return "f"
@@ -127,3 +129,7 @@ func (r *reflector) text() string {
 	slices.Sort(lines)
 	return strings.Join(lines, "")
 }
+
+func newOf(root any) any { return reflect.New(reflect.TypeOf(root)).Interface() }
+
+func nameOf(root any) string { return reflect.TypeOf(root).Name() }

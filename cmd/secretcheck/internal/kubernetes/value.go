@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"encoding/base64"
 	"fmt"
 	"regexp"
 	"slices"
@@ -214,6 +215,13 @@ func plain(n *yaml.Node) bool {
 func (b *builder) scalar(v *value, n *yaml.Node) error {
 	v.kind, v.text = text, n.Value
 	tag := n.ShortTag()
+	if tag == "!!binary" {
+		raw, err := base64.StdEncoding.DecodeString(n.Value)
+		if v.text = string(raw); err != nil {
+			return v.fault("not Base64")
+		}
+		return nil
+	}
 	if !plain(n) && tag != "!!int" && tag != "!!bool" && tag != "!!null" && tag != "!!float" {
 		return nil
 	}
@@ -231,6 +239,9 @@ func (b *builder) scalar(v *value, n *yaml.Node) error {
 		v.kind = boolean
 		return nil
 	}
+	if notJSON.MatchString(n.Value) {
+		return v.fault("not a number that JSON has")
+	}
 	digits := strings.ReplaceAll(n.Value, "_", "")
 	if !strings.ContainsRune("0123456789+-.", rune(n.Value[0])) {
 		return nil
@@ -246,6 +257,8 @@ func (b *builder) scalar(v *value, n *yaml.Node) error {
 	}
 	return nil
 }
+
+var notJSON = regexp.MustCompile(`^(\.(nan|NaN|NAN)|[-+]?\.(inf|Inf|INF))$`)
 
 var floatForm = regexp.MustCompile(`^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$`)
 

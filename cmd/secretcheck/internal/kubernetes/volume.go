@@ -208,6 +208,13 @@ func (p *pod) projected(v *value) (items []item, err error) {
 			return nil, t.fault("a token has a path")
 		}
 	}
+	seen := map[string]bool{}
+	for _, i := range items {
+		if seen[i.path] && !i.whole {
+			return nil, i.at.fault("two files of the volume have one path")
+		}
+		seen[i.path] = true
+	}
 	return items, nil
 }
 

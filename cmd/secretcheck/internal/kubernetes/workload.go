@@ -82,7 +82,7 @@ func (f *manifest) workload(o object, path []string) error {
 	service := ""
 	name := serviceName(o.body, template)
 	if name != nil {
-		service = name.string()
+		service = strings.TrimSuffix(name.string(), "-") // as a generateName ends
 	}
 	if err := f.schema.check(o.body, o.kind, f.unknown(service)); err != nil {
 		return err
@@ -147,7 +147,7 @@ func (p *pod) read(object, template *value) error {
 			return err
 		}
 	}
-	p.addresses(object, p.service)
+	p.texts(object, "", p.service)
 	p.token()
 	p.unusedActions()
 	return nil
