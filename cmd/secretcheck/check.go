@@ -32,12 +32,17 @@ func newCheck() *cobra.Command {
 		Use:   "check PATH...",
 		Short: "judge what deployment descriptors load",
 		Example: `  secretcheck check deploy/queen-rbee.service --policy policy/
+  helm template queen chart/ | secretcheck check - --policy policy.tar.gz
   secretcheck check deploy/ --policy policy.tar.gz --root /srv/image --format json
   secretcheck check /etc/systemd/system --policy policy.tar.gz --root /`,
-		Long: `Read systemd units (*.service with their drop-ins) and inventories (*.yaml),
-work out every secret that they load, and judge each load by the policy.
-Directories are searched. With --root the files behind the loads are looked at
-too, in DIR as if it were /; their content is never read.
+		Long: `Read systemd units (*.service with their drop-ins), Kubernetes manifests (*.yaml,
+*.json) and inventories (*.yaml), work out every secret that they load, and judge
+each load by the policy. Directories are searched, - is what is piped in. With
+--root the files behind the loads of units and inventories are looked at too, in
+DIR as if it were /; their content is never read.
+
+The files of a pod are judged as the kubelet will make them. A volume without
+items has every key of its secret, PATH/*: a grant has to cover the directory.
 
 An inventory lists loads that no unit shows:
 
@@ -50,6 +55,9 @@ An inventory lists loads that no unit shows:
 
 In a unit, X-Secretcheck-Service=NAME names the service, where it is not the
 unit's name, and X-Secretcheck-Action=CREDENTIAL:ACTION[:PURPOSE] the action.
+In a manifest, the annotation secretcheck.llorch.dev/service does the former,
+where the label app.kubernetes.io/name or the object's name is not the service,
+and secretcheck.llorch.dev/action, with PATH or VARIABLE before :ACTION, the latter.
 
 exit codes, of several the first: 5 policy or engine error, 4 bad input or
 usage, 1 denied, 3 undecided, 2 warnings with --fail-on-warn, 0 clean`,

@@ -39,5 +39,5 @@ func (c *checker) granted(ctx context.Context, f descriptor.Finding) bool {
 	if err != nil {
 		c.result.EngineFailed = true
 	}
-	return may
+	return may && err == nil
 }
