@@ -64,6 +64,7 @@ func (c *collector) content(p string, data []byte, info os.FileInfo, explicit bo
 func (c *collector) read(info os.FileInfo) {
 	if info != nil {
 		c.input.Files = append(c.input.Files, info)
+		c.inodes = append(c.inodes, info)
 	}
 }
 

@@ -76,7 +76,7 @@ func TestCHK1101WhatIsPipedIn(t *testing.T) {
 		"too much": {strings.Repeat("x", kubernetes.MaxFile+1), nil, "larger than"},
 		"an error": {podManifest, errors.New("broken pipe"), "broken pipe"},
 	} {
-		var r = iotest.DataErrReader(strings.NewReader(in.bytes))
+		r := iotest.DataErrReader(strings.NewReader(in.bytes))
 		if in.err != nil {
 			r = iotest.ErrReader(in.err)
 		}

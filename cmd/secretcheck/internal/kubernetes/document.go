@@ -23,14 +23,16 @@ const (
 // braces. It need not be YAML: a template that was not rendered is to be told about.
 func Is(data []byte) bool {
 	if first := bytes.TrimLeft(data, " \t\r\n\ufeff"); len(first) > 0 && (first[0] == '{' || first[0] == '[') {
-		return inBraces[0].Match(data) && inBraces[1].Match(data)
+		return versionKey.Match(data) && kindKey.Match(data)
 	}
-	return atMargin[0].Match(data) && atMargin[1].Match(data)
+	return versionAtMargin.Match(data) && kindAtMargin.Match(data)
 }
 
 var (
-	atMargin = [2]*regexp.Regexp{regexp.MustCompile(`(?m)^["']?apiVersion["']?:`), regexp.MustCompile(`(?m)^["']?kind["']?:`)}
-	inBraces = [2]*regexp.Regexp{regexp.MustCompile(`["']?apiVersion["']?\s*:`), regexp.MustCompile(`["']?kind["']?\s*:`)}
+	versionAtMargin = regexp.MustCompile(`(?m)^["']?apiVersion["']?:`)
+	kindAtMargin    = regexp.MustCompile(`(?m)^["']?kind["']?:`)
+	versionKey      = regexp.MustCompile(`["']?apiVersion["']?\s*:`)
+	kindKey         = regexp.MustCompile(`["']?kind["']?\s*:`)
 )
 
 // part is one document as kubectl cuts a file: at lines that begin with three dashes.

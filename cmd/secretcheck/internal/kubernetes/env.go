@@ -138,7 +138,7 @@ func (f *manifest) plain(at *value, service, where string) {
 		"put it into a Secret and mount that as a file")
 }
 
-const tokenPath = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+const tokenPath = "/var/run/secrets/kubernetes.io/serviceaccount/token" //nolint:gosec // G101: a path
 
 // token tells about the token of the service account, which every container gets unless somebody says no.
 func (p *pod) token() {

@@ -2,7 +2,6 @@ package kubernetes
 
 import (
 	"regexp"
-	"slices"
 	"strings"
 	"unicode"
 
@@ -17,22 +16,24 @@ func secretName(name string) bool {
 		return false
 	}
 	last := words[len(words)-1]
-	if slices.Contains(secretWords, last) {
+	switch last {
+	case "password", "passwd", "passphrase", "pwd", "pass", "secret", "token", "apikey", "secretkey", "privatekey",
+		"accesskey", "credential", "credentials", "dbpassword", "authtoken", "cookie":
 		return true
+	case "key":
+		return len(words) > 1 && secretKey(words[len(words)-2])
 	}
-	if len(words) < 2 || last != "key" {
-		return false
-	}
-	return slices.Contains(keyWords, words[len(words)-2])
+	return false
 }
 
-var (
-	secretWords = []string{
-		"password", "passwd", "passphrase", "pwd", "pass", "secret", "token", "apikey", "secretkey", "privatekey",
-		"accesskey", "credential", "credentials", "dbpassword", "authtoken", "cookie",
+// secretKey reports whether a key of that kind is secret. A public one is not, nor one of a table.
+func secretKey(of string) bool {
+	switch of {
+	case "api", "access", "secret", "private", "encryption", "signing", "master", "auth", "seal", "hmac", "license", "admin":
+		return true
 	}
-	keyWords = []string{"api", "access", "secret", "private", "encryption", "signing", "master", "auth", "seal", "hmac", "license", "admin"}
-)
+	return false
+}
 
 // nameWords takes a name apart, at what is no letter or digit and at the humps of camelCase.
 func nameWords(name string) []string {

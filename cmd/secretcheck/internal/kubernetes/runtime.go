@@ -107,5 +107,5 @@ func (p *pod) mode(v *value, otherwise uint32) (uint32, error) {
 	if meant {
 		p.tell(descriptor.RuleDecimalMode, v, p.service, "a number without a zero before it is decimal: this is another mode", "write 0"+v.text)
 	}
-	return uint32(*n), nil //nolint:gosec // G115: at most 0777
+	return uint32(*n), nil
 }

@@ -45,9 +45,9 @@ func (s schema) check(v *value, kind string, unknown func(f field)) error {
 	case '{':
 		return s.mapping(v, kind[1:], unknown)
 	}
-	if wanted, ok := scalars[kind]; ok {
-		if !strings.ContainsRune(wanted.kinds, rune('0'+v.kind)) {
-			return v.fault("%s is expected here, and this is %s", wanted.name, v.kind)
+	if fits, name := scalarType(kind, v.kind); name != "" {
+		if !fits {
+			return v.fault("%s is expected here, and this is %s", name, v.kind)
 		}
 		if kind == "h" && v.whole != int64(int32(v.whole)) { //nolint:gosec // G115: this is the check
 			return v.fault("the number is too large")
@@ -95,8 +95,21 @@ func (s schema) mapping(v *value, kind string, unknown func(f field)) error {
 	return nil
 }
 
-// scalars are the types of scalars: the kinds that fit, by number, and what to call them.
-var scalars = map[string]struct{ kinds, name string }{
-	"s": {"1", "a text"}, "i": {"2", "a whole number"}, "h": {"2", "a whole number"}, "b": {"4", "true or false"},
-	"f": {"23", "a number"}, "q": {"123", "a quantity"}, "x": {"12", "a text or a whole number"},
+// scalarType reports whether a kind of scalar fits a type, and what to call the type, "" where it is none of a scalar.
+func scalarType(of string, k kind) (fits bool, name string) {
+	switch of {
+	case "s":
+		return k == text, "a text"
+	case "i", "h":
+		return k == integer, "a whole number"
+	case "b":
+		return k == boolean, "true or false"
+	case "f":
+		return k == integer || k == number, "a number"
+	case "q":
+		return k == text || k == integer || k == number, "a quantity"
+	case "x":
+		return k == text || k == integer, "a text or a whole number"
+	}
+	return false, ""
 }

@@ -19,8 +19,18 @@ var write = flag.Bool("write", false, "write schema.txt and the expected results
 // roots are the types of the kinds that are read.
 func roots() []any {
 	return []any{
-		corev1.Pod{}, corev1.PodTemplate{}, corev1.ReplicationController{}, corev1.Secret{}, corev1.ConfigMap{}, corev1.ServiceAccount{},
-		appsv1.Deployment{}, appsv1.StatefulSet{}, appsv1.DaemonSet{}, appsv1.ReplicaSet{}, batchv1.Job{}, batchv1.CronJob{},
+		corev1.Pod{},
+		corev1.PodTemplate{},
+		corev1.ReplicationController{},
+		corev1.Secret{},
+		corev1.ConfigMap{},
+		corev1.ServiceAccount{},
+		appsv1.Deployment{},
+		appsv1.StatefulSet{},
+		appsv1.DaemonSet{},
+		appsv1.ReplicaSet{},
+		batchv1.Job{},
+		batchv1.CronJob{},
 	}
 }
 

@@ -147,9 +147,10 @@ func (b *builder) value(n *yaml.Node, depth int) (*value, error) {
 			v.items = append(v.items, item)
 		}
 		return v, nil
+	default:
+		v.kind = mapping
+		return v, b.fields(v, n, depth)
 	}
-	v.kind = mapping
-	return v, b.fields(v, n, depth)
 }
 
 // fields reads a mapping. A key that is given twice hides one of the two from somebody: kubectl refuses it too.

@@ -8,27 +8,30 @@ import (
 	"github.com/llorch/secrets-management/policy"
 )
 
-// templates says where in a kind the pod is, and its group.
-var templates = map[string]struct {
-	group string
-	path  []string
-}{
-	"Pod":                   {"", nil},
-	"PodTemplate":           {"", []string{"template"}},
-	"ReplicationController": {"", []string{"spec", "template"}},
-	"Deployment":            {"apps", []string{"spec", "template"}},
-	"StatefulSet":           {"apps", []string{"spec", "template"}},
-	"DaemonSet":             {"apps", []string{"spec", "template"}},
-	"ReplicaSet":            {"apps", []string{"spec", "template"}},
-	"Job":                   {"batch", []string{"spec", "template"}},
-	"CronJob":               {"batch", []string{"spec", "jobTemplate", "spec", "template"}},
+// templateOf says where in a kind of object the pod is, and of which group of the API the kind is.
+func templateOf(kind string) (group string, path []string, ok bool) {
+	switch kind {
+	case "Pod":
+		return "", nil, true
+	case "PodTemplate":
+		return "", []string{"template"}, true
+	case "ReplicationController":
+		return "", []string{"spec", "template"}, true
+	case "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet":
+		return "apps", []string{"spec", "template"}, true
+	case "Job":
+		return "batch", []string{"spec", "template"}, true
+	case "CronJob":
+		return "batch", []string{"spec", "jobTemplate", "spec", "template"}, true
+	}
+	return "", nil, false
 }
 
 // object reads one object. Of kinds that have no pod and no secret, nothing is looked at.
 func (f *manifest) object(o object) error {
-	switch t, ok := templates[o.kind]; {
-	case ok && (o.group == t.group || o.group == "extensions"):
-		return f.workload(o, t.path)
+	switch group, path, ok := templateOf(o.kind); {
+	case ok && (o.group == group || o.group == "extensions"):
+		return f.workload(o, path)
 	case o.group == "" && (o.kind == "Secret" || o.kind == "ConfigMap" || o.kind == "ServiceAccount"):
 		if err := f.schema.check(o.body, o.kind, f.unknown("")); err != nil {
 			return err
