@@ -104,10 +104,10 @@ func (f *manifest) workload(o object, path []string) error {
 	if ns := o.body.get("metadata", "namespace").string(); ns != "" {
 		p.namespace = ns
 	}
-	loads := len(f.loads)
+	loads, findings := len(f.loads), len(f.findings)
 	err := p.read(o.body, template)
-	if err != nil {
-		f.loads = f.loads[:loads]
+	if err != nil { // what is not applied has nothing to tell besides
+		f.loads, f.findings = f.loads[:loads], f.findings[:findings]
 	}
 	return err
 }
