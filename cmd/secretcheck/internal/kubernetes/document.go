@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
@@ -23,17 +23,34 @@ const (
 // braces. It need not be YAML: a template that was not rendered is to be told about.
 func Is(data []byte) bool {
 	if first := bytes.TrimLeft(data, " \t\r\n\ufeff"); len(first) > 0 && (first[0] == '{' || first[0] == '[') {
-		return versionKey.Match(data) && kindKey.Match(data)
+		return hasKey(data, "apiVersion", false) && hasKey(data, "kind", false)
 	}
-	return versionAtMargin.Match(data) && kindAtMargin.Match(data)
+	return hasKey(data, "apiVersion", true) && hasKey(data, "kind", true)
 }
 
-var (
-	versionAtMargin = regexp.MustCompile(`(?m)^["']?apiVersion["']?:`)
-	kindAtMargin    = regexp.MustCompile(`(?m)^["']?kind["']?:`)
-	versionKey      = regexp.MustCompile(`["']?apiVersion["']?\s*:`)
-	kindKey         = regexp.MustCompile(`["']?kind["']?\s*:`)
-)
+// hasKey looks for a key, in quotes or not, at the margin or anywhere. An expression for it would be compiled at every
+// start of the program.
+func hasKey(data []byte, name string, margin bool) bool {
+	for at := 0; ; {
+		i := bytes.Index(data[at:], []byte(name))
+		if i < 0 {
+			return false
+		}
+		start := at + i
+		at = start + len(name)
+		rest := data[at:]
+		if start > 0 && (data[start-1] == '"' || data[start-1] == '\'') {
+			start--
+			rest = bytes.TrimLeft(rest, `"'`)
+		}
+		if !margin {
+			rest = bytes.TrimLeft(rest, " \t\r\n")
+		}
+		if bytes.HasPrefix(rest, []byte(":")) && (!margin || start == 0 || data[start-1] == '\n') {
+			return true
+		}
+	}
+}
 
 // part is one document as kubectl cuts a file: at lines that begin with three dashes.
 type part struct {
@@ -105,14 +122,13 @@ func (p part) explain(err error) error {
 	return err
 }
 
-var yamlLine = regexp.MustCompile(`line ([0-9]{1,9}): `)
-
 // syntaxFault finds the line in the parser's message, which is the only place where it is told. The rest of the message
 // can quote the file, and is not repeated.
 func syntaxFault(err error, offset int) error {
 	line := 1
-	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
-		line, _ = strconv.Atoi(m[1])
+	if _, rest, ok := strings.Cut(err.Error(), "line "); ok {
+		digits, _, _ := strings.Cut(rest, ":")
+		line, _ = strconv.Atoi(digits)
 	}
 	return &fault{line: max(line, 1) + offset, column: 1, message: "not YAML"}
 }

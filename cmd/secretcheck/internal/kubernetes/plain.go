@@ -1,7 +1,6 @@
 package kubernetes
 
 import (
-	"regexp"
 	"strings"
 	"unicode"
 
@@ -70,13 +69,30 @@ func couldBeSecret(v *value) bool {
 	return !strings.HasPrefix(s, "/") && !strings.Contains(s, "$(") && !strings.Contains(s, "${") && strings.Trim(s, "0123456789") != ""
 }
 
-// inURL is a password in an address.
-var inURL = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@?#]*:[^\s/@$<{]+@`)
+// inURL reports whether a text has an address with a password in it.
+func inURL(s string) bool {
+	for {
+		before, rest, ok := strings.Cut(s, "://")
+		if !ok {
+			return false
+		}
+		s = rest
+		scheme := before != "" && strings.IndexByte(" \t\r\n/:@", before[len(before)-1]) < 0
+		user := strings.IndexAny(rest, " \t\r\n/:@?#")
+		if !scheme || user < 0 || rest[user] != ':' {
+			continue
+		}
+		password := rest[user+1:]
+		if end := strings.IndexAny(password, " \t\r\n/@$<{"); end > 0 && password[end] == '@' {
+			return true
+		}
+	}
+}
 
 // texts looks for secrets in the texts of an object, besides variables and annotations: passwords in addresses wherever they
 // are, and what is called a secret among arguments, headers and options. Name is that of the field.
 func (f *manifest) texts(v *value, name, service string) {
-	if v.kind == text && strings.Contains(v.text, "://") && inURL.MatchString(v.text) {
+	if v.kind == text && inURL(v.text) {
 		f.tell(descriptor.RulePlainText, v, service, "an address has a password in it, which everybody who sees the object can read",
 			"put it into a Secret and mount that as a file")
 	}

@@ -153,6 +153,14 @@ func TestNames(t *testing.T) {
 			t.Errorf("%q: %v", name, !want)
 		}
 	}
+	for address, want := range map[string]bool{
+		"redis://:p@h": true, "see x://u:p@h/x": true, "a://b c://u:p@h": true, "x://u:$(P)@h": false, "x://u:<p>@h": false, "x://h:80/a@b": false,
+		"x://u@h": false, "x://u:@h": false, "://u:p@h": false, "x://h/p:q@r": false, "": false, "x://": false, "x://u:p": false,
+	} {
+		if inURL(address) != want {
+			t.Errorf("%q: %v", address, !want)
+		}
+	}
 	for content, want := range map[string]bool{
 		"hunter2": true, "": false, "true": false, "No": false, "8080": false, "/run/secret": false, "$(OTHER)": false, "a${B}": false, "none": false, "canary": true,
 	} {

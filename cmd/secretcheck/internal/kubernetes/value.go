@@ -3,7 +3,6 @@ package kubernetes
 import (
 	"encoding/base64"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -240,7 +239,7 @@ func (b *builder) scalar(v *value, n *yaml.Node) error {
 		v.kind = boolean
 		return nil
 	}
-	if notJSON.MatchString(n.Value) {
+	if notJSON(n.Value) {
 		return v.fault("not a number that JSON has")
 	}
 	digits := strings.ReplaceAll(n.Value, "_", "")
@@ -251,7 +250,7 @@ func (b *builder) scalar(v *value, n *yaml.Node) error {
 		v.kind, v.whole = integer, whole
 		return nil
 	}
-	if float, err := strconv.ParseFloat(digits, 64); err == nil && floatForm.MatchString(digits) {
+	if float, err := strconv.ParseFloat(digits, 64); err == nil && strings.Trim(digits, "0123456789+-.eE") == "" {
 		if v.kind, v.whole = number, int64(float); float == float64(v.whole) {
 			v.kind = integer // as JSON writes it
 		}
@@ -259,16 +258,19 @@ func (b *builder) scalar(v *value, n *yaml.Node) error {
 	return nil
 }
 
-var notJSON = regexp.MustCompile(`^(\.(nan|NaN|NAN)|[-+]?\.(inf|Inf|INF))$`)
-
-var floatForm = regexp.MustCompile(`^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$`)
-
-var word = regexp.MustCompile(`^[a-zA-Z]{1,40}$`)
+// notJSON reports whether a scalar is a number that JSON has none of.
+func notJSON(s string) bool {
+	switch strings.TrimLeft(s, "+-") {
+	case ".nan", ".NaN", ".NAN", ".inf", ".Inf", ".INF":
+		return true
+	}
+	return false
+}
 
 // quoted is a word, as a name of a field can have been meant, behind a space. Nothing else is repeated: it may be a
 // value.
 func quoted(s string) string {
-	if !word.MatchString(s) {
+	if len(s) > 40 || s == "" || strings.ContainsFunc(s, func(r rune) bool { return r|0x20 < 'a' || r|0x20 > 'z' }) {
 		return ""
 	}
 	return ` "` + s + `"`
