@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,17 +36,22 @@ func newCheck() *cobra.Command {
 		Use:   "check PATH...",
 		Short: "judge what deployment descriptors load",
 		Example: `  secretcheck check deploy/queen-rbee.service --policy policy/
+  helm template queen chart/ | secretcheck check - --policy policy.tar.gz
   secretcheck check deploy/ --policy policy.tar.gz --root /srv/image --format json
   secretcheck check /etc/systemd/system --policy policy.tar.gz --root /
   secretcheck check --all-units --policy policy.tar.gz --root /`,
-		Long: `Read systemd units (*.service with their drop-ins) and inventories (*.yaml),
-work out every secret that they load, and judge each load by the policy.
-Directories are searched. With --root the files behind the loads are looked at
-too, in DIR as if it were /; their content is never read, but for the names of
-variables in the environment files of units.
+		Long: `Read systemd units (*.service with their drop-ins), Kubernetes manifests (*.yaml,
+*.json) and inventories (*.yaml), work out every secret that they load, and judge
+each load by the policy. Directories are searched, - is what is piped in. With
+--root the files behind the loads of units and inventories are looked at too, in
+DIR as if it were /; their content is never read, but for the names of variables
+in the environment files of units.
 
 A variable, or an option of a command line, whose name ends in token, password,
 secret and the like counts as a secret: see secretcheck rules secret_in_environment.
+
+The files of a pod are judged as the kubelet will make them. A volume without
+items has every key of its secret, PATH/*: a grant has to cover the directory.
 
 With --root, directories of the search path for units in DIR are read as systemd
 reads them: a unit in /usr/lib is judged with its drop-ins in /etc, and by a check
@@ -65,6 +71,9 @@ An inventory lists loads that no unit shows:
 
 In a unit, X-Secretcheck-Service=NAME names the service, where it is not the
 unit's name, and X-Secretcheck-Action=CREDENTIAL:ACTION[:PURPOSE] the action.
+In a manifest, the annotation secretcheck.llorch.dev/service does the former,
+where the label app.kubernetes.io/name or the object's name is not the service,
+and secretcheck.llorch.dev/action, with PATH or VARIABLE before :ACTION, the latter.
 
 exit codes, of several the first: 5 policy or engine error, 4 bad input or
 usage, 1 denied, 3 undecided, 2 warnings with --fail-on-warn, 0 clean`,
@@ -108,9 +117,9 @@ func runCheck(cmd *cobra.Command, f *checkFlags, paths []string) error {
 	if err != nil {
 		return err
 	}
-	input := collect.Paths(paths, options(f, root, version))
+	input := collect.Paths(paths, options(f, root, version, cmd.InOrStdin()))
 	if input.Descriptors == 0 {
-		return usage("name *.service units, *.yaml inventories, or a folder that holds some", "no descriptor found in %q", where(f, paths))
+		return usage("name *.service units, Kubernetes manifests, inventories, or a folder that holds some", "no descriptor found in %q", where(f, paths))
 	}
 	if err := f.output.spare(slices.Concat(input.Files, policyFiles(f.policy))); err != nil {
 		return err
@@ -140,8 +149,8 @@ func openRoot(dir string) (*host.Host, error) {
 	return root, nil
 }
 
-func options(f *checkFlags, root *host.Host, version int) collect.Options {
-	o := collect.Options{RootDir: f.root, AllUnits: f.allUnits, Version: version}
+func options(f *checkFlags, root *host.Host, version int, stdin io.Reader) collect.Options {
+	o := collect.Options{RootDir: f.root, AllUnits: f.allUnits, Version: version, Stdin: stdin}
 	if root != nil {
 		o.Root = root
 	}

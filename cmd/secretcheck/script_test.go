@@ -44,6 +44,7 @@ var scripts = map[string]string{
 	"facts":          "CHK-1025 CHK-1026 SM-SEC-5004",
 	"actions":        "CHK-1024",
 	"drop_ins":       "CHK-1019",
+	"kubernetes":     "CHK-1101 CHK-1106 CHK-1107 CHK-1108 CHK-1109",
 	"inventory":      "CHK-1029 CHK-1030 SM-LOAD-4005",
 	"walk":           "CHK-1031 CHK-1005",
 	"search_path":    "CHK-1050 CHK-1051 CHK-1052 CHK-1053",

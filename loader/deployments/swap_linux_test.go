@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/llorch/secrets-management/internal/kubelet"
 	"github.com/llorch/secrets-management/loader"
 	"github.com/llorch/secrets-management/policy"
 )
@@ -114,8 +115,8 @@ func TestStaleSubPath(t *testing.T) {
 	if got := l.load(t, relax); got.Value != content {
 		t.Fatalf("before: %s", got.Error)
 	}
-	k := kubelet{dir: "/run/kubelet/app", mode: 0o644, serial: 1}
-	if err := k.write(map[string]string{"token": "fake-new-token-0123456789"}); err != nil {
+	v := kubelet.Volume{Dir: "/run/kubelet/app", Serial: 1}
+	if err := v.Write(kubelet.File{Name: "token", Text: "fake-new-token-0123456789", Mode: 0o644}); err != nil {
 		t.Fatal(err)
 	}
 	if b, err := os.ReadFile(l.path); string(b) != content {
@@ -136,11 +137,11 @@ type swaps struct {
 // versioned is 4 KiB in which every eight bytes name the version.
 func versioned(n int64) string { return strings.Repeat(fmt.Sprintf("%08d", n), 512) }
 
-func (s *swaps) run(k *kubelet) {
+func (s *swaps) run(v *kubelet.Volume) {
 	for !s.stop.Load() {
 		next := s.done.Load() + 1
 		text := versioned(next)
-		if s.err = k.write(map[string]string{"token": text, "sub/key": text}); s.err != nil {
+		if s.err = v.Write(files(0o644, text)...); s.err != nil {
 			return
 		}
 		s.done.Store(next)
@@ -154,14 +155,14 @@ func TestSwapWhileLoading(t *testing.T) {
 		return
 	}
 	clean(t)
-	k := &kubelet{dir: "/run/kubelet/app", mode: 0o644}
+	v := &kubelet.Volume{Dir: "/run/kubelet/app"}
 	var s swaps
-	if err := errors.Join(k.mount(), k.write(map[string]string{"token": versioned(0), "sub/key": versioned(0)}), bind(k.dir, "/run/secrets/app", true)); err != nil {
+	if err := errors.Join(v.Mount(), v.Write(files(0o644, versioned(0))...), kubelet.Bind(v.Dir, "/run/secrets/app", true)); err != nil {
 		t.Fatal(err)
 	}
 	l := swapLoader(t)
 	var wg sync.WaitGroup
-	wg.Go(func() { s.run(k) })
+	wg.Go(func() { s.run(v) })
 	var loaded, changed int
 	seen := map[int64]bool{}
 	const loads = 2000

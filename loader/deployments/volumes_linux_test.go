@@ -8,7 +8,6 @@ import (
 	"maps"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -17,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/llorch/secrets-management/internal/asnobody"
+	"github.com/llorch/secrets-management/internal/kubelet"
 	"github.com/llorch/secrets-management/internal/probe"
 )
 
@@ -229,122 +229,29 @@ func clean(t *testing.T) {
 	}
 }
 
-// bind mounts a file or directory where a container sees it, read-only or not.
-func bind(from, to string, readOnly bool) error {
-	fi, err := os.Stat(from)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return err
-	}
-	if fi.IsDir() {
-		err = os.MkdirAll(to, 0o755)
-	} else {
-		err = os.WriteFile(to, nil, 0o644)
-	}
-	if err != nil {
-		return err
-	}
-	if err := unix.Mount(from, to, "", unix.MS_BIND, ""); err != nil || !readOnly {
-		return err
-	}
-	return unix.Mount("", to, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, "")
-}
-
-// kubelet writes a secret volume the way Kubernetes does (pkg/volume/util/atomic_writer.go and volume_linux.go).
-type kubelet struct {
-	dir     string
-	mode    fs.FileMode
-	fsGroup int
-	serial  int
-}
-
-// mount makes the volume: a tmpfs, whose root anybody can write to but for the sticky bit.
-func (k *kubelet) mount() error {
-	if err := os.MkdirAll(k.dir, 0o755); err != nil {
-		return err
-	}
-	if err := unix.Mount("tmpfs", k.dir, "tmpfs", 0, "mode=1777"); err != nil {
-		return err
-	}
-	if k.fsGroup == 0 {
-		return nil
-	}
-	return errors.Join(os.Chown(k.dir, 0, k.fsGroup), os.Chmod(k.dir, fs.ModeSticky|fs.ModeSetgid|0o777))
-}
-
-// write puts new content in force: a new directory, a new link to it in place of ..data, and the old directory goes.
-func (k *kubelet) write(files map[string]string) error {
-	k.serial++
-	fresh := fmt.Sprintf("..2026_11_24_06_00_00.%09d", k.serial)
-	for name, text := range files {
-		if err := k.project(filepath.Join(k.dir, fresh, name), text); err != nil {
-			return err
-		}
-	}
-	old, err := os.Readlink(filepath.Join(k.dir, "..data"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := os.Symlink(fresh, filepath.Join(k.dir, "..data_tmp")); err != nil {
-		return err
-	}
-	if err := os.Rename(filepath.Join(k.dir, "..data_tmp"), filepath.Join(k.dir, "..data")); err != nil {
-		return err
-	}
-	for name := range files {
-		top, _, _ := strings.Cut(name, "/")
-		if err := os.Symlink("..data/"+top, filepath.Join(k.dir, top)); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-	}
-	if old == "" {
-		return nil
-	}
-	return os.RemoveAll(filepath.Join(k.dir, old))
-}
-
-// project writes one file. An fsGroup gets to read it, and its directories get that group.
-func (k *kubelet) project(name, text string) error {
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return err
-	}
-	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-		return err
-	}
-	mode := k.mode
-	if k.fsGroup != 0 {
-		mode |= 0o440
-		if err := os.Chown(name, 0, k.fsGroup); err != nil {
-			return err
-		}
-		for dir := filepath.Dir(name); dir != k.dir; dir = filepath.Dir(dir) {
-			if err := errors.Join(os.Chown(dir, 0, k.fsGroup), os.Chmod(dir, fs.ModeSetgid|0o755)); err != nil {
-				return err
-			}
-		}
-	}
-	return os.Chmod(name, mode)
-}
-
 // secretVolume is a Kubernetes secret as the container sees it.
 func secretVolume(mode fs.FileMode, group int) func(*testing.T) error {
 	return func(*testing.T) error {
-		k := kubelet{dir: "/run/kubelet/app", mode: mode, fsGroup: group}
-		return errors.Join(k.mount(), k.write(map[string]string{"token": content, "sub/key": content}),
-			bind(k.dir, "/run/secrets/app", true))
+		v := kubelet.Volume{Dir: "/run/kubelet/app"}
+		if group != 0 {
+			v.FSGroup = &group
+		}
+		return errors.Join(v.Mount(), v.Write(files(mode, content)...), kubelet.Bind(v.Dir, "/run/secrets/app", true))
 	}
+}
+
+// files are those of the volume.
+func files(mode fs.FileMode, text string) []kubelet.File {
+	return []kubelet.File{{Name: "token", Text: text, Mode: mode}, {Name: "sub/key", Text: text, Mode: mode}}
 }
 
 // subPath is one file of a secret volume, mounted for itself.
 func subPath(*testing.T) error {
-	k := kubelet{dir: "/run/kubelet/app", mode: 0o644}
-	if err := errors.Join(k.mount(), k.write(map[string]string{"token": content})); err != nil {
+	v := kubelet.Volume{Dir: "/run/kubelet/app"}
+	if err := errors.Join(v.Mount(), v.Write(kubelet.File{Name: "token", Text: content, Mode: 0o644})); err != nil {
 		return err
 	}
-	real, err := filepath.EvalSymlinks("/run/kubelet/app/token")
-	return errors.Join(err, bind(real, "/mnt/app/token", true))
+	return v.SubPath("token", "/mnt/app/token")
 }
 
 // runSecrets is what Swarm and Podman make: a file of its own on a memory file system at /run/secrets.
@@ -366,7 +273,7 @@ func bindMount(mode fs.FileMode, uid int) func(*testing.T) error {
 		if err := os.MkdirAll("/run/host", 0o755); err != nil {
 			return err
 		}
-		return errors.Join(put("/run/host/token", mode, uid), bind("/run/host/token", "/run/secrets/token", true))
+		return errors.Join(put("/run/host/token", mode, uid), kubelet.Bind("/run/host/token", "/run/secrets/token", true))
 	}
 }
 

@@ -41,7 +41,10 @@ func request(l descriptor.Load, action policy.Action, environment string) *polic
 const byDescriptor = "descriptor"
 
 func subject(l descriptor.Load) policy.Subject {
-	s := policy.Subject{Service: l.Service, Unit: l.Unit, UID: l.UID, GID: -1}
+	s := policy.Subject{Service: l.Service, Container: l.Container, Unit: l.Unit, UID: l.UID, GID: -1}
+	if l.GID != nil {
+		s.GID = *l.GID
+	}
 	if l.UID >= 0 && !l.UIDOpen {
 		s.Attested.UID = byDescriptor
 	}
@@ -95,6 +98,10 @@ func (c *checker) addFacts(ctx context.Context, l descriptor.Load, req *policy.R
 	if l.Source == policy.SourceCredential {
 		c.predict(l, r)
 		path, self = l.Origin, 0 // systemd copies credentials as root
+	}
+	if l.Runtime != nil {
+		foretold(l, r, j)
+		return "", false
 	}
 	if c.cfg.Host == nil && l.Directory {
 		c.onNameAlone(ctx, req, j)

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,7 +15,7 @@ import (
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/check"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
-	"github.com/llorch/secrets-management/cmd/secretcheck/internal/inventory"
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/kubernetes"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/systemd"
 	"github.com/llorch/secrets-management/policy"
 )
@@ -34,6 +35,9 @@ type Options struct {
 
 	// Version is that of systemd.
 	Version int
+
+	// Stdin is what the path [Stdin] stands for; nil has nothing.
+	Stdin io.Reader
 }
 
 // Paths reads every descriptor at the given paths, directories with all that is below them. What cannot be read is a
@@ -47,7 +51,11 @@ func Paths(paths []string, o Options) check.Input {
 		return c.input
 	}
 	for _, p := range paths {
-		c.path(p)
+		if p == Stdin {
+			c.piped()
+		} else {
+			c.path(p)
+		}
 	}
 	c.forest()
 	for _, p := range c.late {
@@ -72,6 +80,8 @@ type collector struct {
 	late    []string        // units of search paths that were named: what else was named belongs to them
 	shared  []string        // directories with drop-ins for many units
 	used    map[string]bool // of these, those that a unit was read with
+
+	manifests *kubernetes.Reader // made for the first manifest
 }
 
 func (c *collector) path(p string) {
@@ -93,16 +103,14 @@ func (c *collector) file(p string, explicit bool) {
 	switch {
 	case strings.HasSuffix(p, ".service"):
 		c.unit(p)
-	case isYAML(p):
-		c.inventory(p, explicit)
+	case isYAML(p), isJSON(p):
+		c.structured(p, explicit)
 	case !explicit && otherUnit(p):
 		c.other(p)
 	case explicit:
-		c.unreadable(p, errors.New("no known kind of descriptor; known are *.service, *.yaml and *.yml"))
+		c.unreadable(p, errors.New("no known kind of descriptor; known are *.service, *.yaml, *.yml and *.json"))
 	}
 }
-
-func isYAML(p string) bool { return strings.HasSuffix(p, ".yaml") || strings.HasSuffix(p, ".yml") }
 
 // unit reads the service unit at p as what it is for systemd: with its drop-ins, and an alias as the unit that it stands for.
 func (c *collector) unit(p string) {
@@ -177,23 +185,6 @@ func (c *collector) dropIns(in *folder, name string) ([]string, error) {
 		c.used[absolute(d)] = true
 	}
 	return in.dropIns(name)
-}
-
-func (c *collector) inventory(p string, explicit bool) {
-	if !c.first(p) {
-		return
-	}
-	data, info, err := c.view.read(p)
-	switch {
-	case err != nil:
-		c.unreadable(p, err)
-	case !explicit && !inventory.IsInventory(data):
-		c.note(p, descriptor.RuleNoDescriptor, `not an inventory: there is no list under "services"`)
-	default:
-		c.input.Files = append(c.input.Files, info)
-		loads, findings := inventory.Read(report(p), data)
-		c.judgeable(p, loads, findings)
-	}
 }
 
 // absolute is p as a key.

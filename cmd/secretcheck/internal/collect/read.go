@@ -1,7 +1,6 @@
 package collect
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"syscall"
@@ -10,7 +9,9 @@ import (
 // readRegular reads a whole regular file of bounded size. The type is looked at before the open, because opening a
 // device can do something, and after it, because the file may have been swapped; a FIFO that got in between does not
 // block.
-func readRegular(p string) ([]byte, os.FileInfo, error) {
+func readRegular(p string) ([]byte, os.FileInfo, error) { return readBounded(p, maxFile) }
+
+func readBounded(p string, limit int64) ([]byte, os.FileInfo, error) {
 	info, err := os.Stat(p)
 	if err != nil {
 		return nil, nil, err
@@ -29,9 +30,9 @@ func readRegular(p string) ([]byte, os.FileInfo, error) {
 	if !info.Mode().IsRegular() {
 		return nil, nil, notRegular(info.Mode())
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(data) > maxFile {
-		err = fmt.Errorf("larger than %d bytes", maxFile)
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = tooLarge(limit)
 	}
 	return data, info, err
 }

@@ -73,12 +73,14 @@ func (f *view) list(dir string) ([]fs.DirEntry, error) {
 	return os.ReadDir(at)
 }
 
-func (f *view) read(p string) ([]byte, fs.FileInfo, error) {
+func (f *view) read(p string) ([]byte, fs.FileInfo, error) { return f.readBounded(p, maxFile) }
+
+func (f *view) readBounded(p string, limit int64) ([]byte, fs.FileInfo, error) {
 	at, err := f.at(p)
 	if err != nil {
 		return nil, nil, err
 	}
-	return readRegular(at)
+	return readBounded(at, limit)
 }
 
 // link is where the link at p points to, "" when p is none.

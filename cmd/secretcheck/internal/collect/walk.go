@@ -113,7 +113,7 @@ func (c *collector) link(p string) {
 		if strings.HasSuffix(p, ".service.d") || filepath.Base(p) == sharedDropIns {
 			_ = c.directory(p)
 		}
-	case !strings.HasSuffix(p, ".service") && !isYAML(p) && !otherUnit(p):
+	case !strings.HasSuffix(p, ".service") && !isYAML(p) && (!isJSON(p) || err != nil) && !otherUnit(p):
 	case c.isNull(p):
 		if strings.HasSuffix(p, ".service") || isYAML(p) {
 			c.note(p, descriptor.RuleMasked, "the unit is masked: it does not start")

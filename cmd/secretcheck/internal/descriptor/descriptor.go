@@ -46,6 +46,11 @@ type Load struct {
 	Default   bool   // a literal stands in when the origin is missing, so that this is no fault
 	Directory bool   // the origin was written with a slash at its end: no file can be opened by it
 
+	Container string   // of a pod
+	GID       *int64   // of the process, where it is known
+	Runtime   *Runtime // the file at run time, where the descriptor tells all about it
+	Also      []Load   // the same source as other containers see it; the load is as bad as the worst of them
+
 	Doubt *Doubt
 	Position
 
@@ -136,6 +141,8 @@ type Finding struct {
 
 	// Unread is the environment file that the finding is about, which whoever sees the host replaces by what is in it.
 	Unread *EnvironmentFile
+	// Unless is a load for which a grant makes the finding void; nil where nothing does.
+	Unless *Load
 }
 
 // The rules of findings about descriptors. They are an interface: waivers and dashboards name them.

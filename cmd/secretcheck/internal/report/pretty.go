@@ -45,15 +45,23 @@ const indent = "             "
 func what(l check.Load) string {
 	switch {
 	case l.Source == policy.SourceFile:
-		return "file " + Text(l.Path)
+		return "file " + Text(l.Path) + from(l.Origin)
 	case l.Source == policy.SourceEnv:
-		return "variable " + Text(l.Name)
+		return "variable " + Text(l.Name) + from(l.Origin)
 	case l.Origin == "":
 		return "credential " + Text(l.Name)
 	case l.Origin[0] == '/':
 		return "credential " + Text(l.Name) + " from " + Text(l.Origin)
 	}
 	return "credential " + Text(l.Name) + ", " + Text(l.Origin)
+}
+
+// from names what a platform makes a file or a variable of.
+func from(origin string) string {
+	if origin == "" {
+		return ""
+	}
+	return " from " + Text(origin)
 }
 
 func place(file string, line, column int) string {

@@ -127,8 +127,8 @@ func ofUnits() []Rule {
 		},
 		{
 			ID: "secret_twice", Severities: isWarning(), From: FromCheck,
-			Summary: "the same secret by credential and by environment",
-			Means:   "A credential and a variable have the same name, but for capitals, dashes and the like.",
+			Summary: "the same secret by file or credential and by environment",
+			Means:   "A credential and a variable have the same name, but for capitals, dashes and the like; or a pod has a secret in a volume and in a variable.",
 			Why:     "The credential protects nothing as long as the variable is there, and one of the two is forgotten when the secret changes.",
 			Example: "[Service]\nLoadCredential=api_token:/etc/app/token\nEnvironment=API_TOKEN=fake\n",
 			Fix:     "Remove the variable.",

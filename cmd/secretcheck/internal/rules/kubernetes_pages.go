@@ -1,0 +1,103 @@
+package rules
+
+// ofKubernetes are the rules about Kubernetes manifests.
+func ofKubernetes() []Rule {
+	return []Rule{
+		{
+			ID: "unknown_field", Severities: isWarning(), From: FromCheck,
+			Summary: "a field that the API server drops, and what it was meant to do",
+			Means:   "The schema of Kubernetes has no such field there. kubectl apply warns, and goes on without it.",
+			Why:     "A misspelt secretName or readOnly is gone, and with it the secret or its protection.",
+			Example: "volumes: [{name: t, secret: {secretname: token}}]",
+			Fix:     "Correct the name of the field, or move it to where it belongs.",
+		},
+		{
+			ID: "ignored_by_kubernetes", Severities: isWarning(), From: FromCheck,
+			Summary: "a volume or item that no container sees, a variable that is set again",
+			Means:   "The line changes nothing for any container.",
+			Why:     "Somebody believes that the service gets the secret from it.",
+			Example: "A secret volume that no container mounts.",
+			Fix:     "Mount it, or remove it.",
+		},
+		{
+			ID: "keys_unknown", Severities: isWarning(), From: FromCheck,
+			Summary: "every key of a secret, whatever they are called",
+			Means:   "The volume or envFrom has no list of keys: what it gives is known to the cluster only.",
+			Why:     "A key that is added to the secret later comes along without anybody's decision.",
+			Example: "volumes: [{name: t, secret: {secretName: token}}]",
+			Fix:     "List the keys under items, or as secretKeyRef.",
+		},
+		{
+			ID: "driver_not_resolved", Severities: isWarning(), From: FromCheck,
+			Summary: "what a CSI driver mounts is known to it only",
+			Means:   "The volume is made by a driver, from an object of its own. The load is undecided.",
+			Why:     "Which secrets those are is not in the manifest.",
+			Example: "volumes: [{name: v, csi: {driver: secrets-store.csi.k8s.io}}]",
+			Fix:     "Check what the driver is told to mount, and put the loads into an inventory.",
+		},
+		{
+			ID: "expression_not_resolved", Severities: isWarning(), From: FromCheck,
+			Summary: "a path with an expression that only the node resolves",
+			Means:   "subPathExpr has a variable whose value the manifest does not tell. The load is undecided.",
+			Why:     "Which file it is depends on the pod.",
+			Example: "subPathExpr: $(POD_NAME)/token",
+			Fix:     "Write the path out.",
+		},
+		{
+			ID: "platform_not_known", Severities: isWarning(), From: FromCheck,
+			Summary: "a pod for a platform on which files are made otherwise",
+			Means:   "The pod is for Windows. The load is undecided.",
+			Why:     "Modes and owners are not those of Linux there.",
+			Example: "os: {name: windows}",
+			Fix:     "Check it there.",
+		},
+		{
+			ID: "secret_in_plain_text", Severities: isWarning(), From: FromCheck,
+			Summary: "a value that is a secret by its name, where everybody can read it",
+			Means:   "In a variable, an annotation or a ConfigMap stands a value under a name such as token or password.",
+			Why:     "Whoever may read the object reads it, and so does who reads the repository.",
+			Example: "env: [{name: API_TOKEN, value: fake}]",
+			Fix:     "Put it into a Secret that is made outside of the repository, and mount that as a file.",
+		},
+		{
+			ID: "secret_in_manifest", Severities: isWarning(), From: FromCheck,
+			Summary: "the values of a Secret stand in the file",
+			Means:   "The manifest has a Secret with data or stringData. Base64 hides nothing.",
+			Why:     "Whoever reads the repository reads the secret, in all of its history.",
+			Example: "kind: Secret, with stringData: {token: fake}",
+			Fix:     "Make the Secret outside of the repository, or encrypt it for the cluster.",
+		},
+		{
+			ID: "optional_secret", Severities: isWarning(), From: FromCheck,
+			Summary: "the service starts without the secret",
+			Means:   "optional: true lets the pod start though the secret or the key is not there.",
+			Why:     "What the service does without it was seldom tried.",
+			Example: "secretKeyRef: {name: token, key: t, optional: true}",
+			Fix:     "Take optional out.",
+		},
+		{
+			ID: "service_account_token", Severities: isWarning(), From: FromCheck,
+			Summary: "a token of the service account that nobody was granted",
+			Means:   "automountServiceAccountToken is not false, so that every container gets a token for the API server.",
+			Why:     "Whoever takes over the service can speak to the API server in its name.",
+			Example: "A pod without automountServiceAccountToken.",
+			Fix:     "Set automountServiceAccountToken: false, or grant the service the token.",
+		},
+		{
+			ID: "subpath_not_updated", Severities: isWarning(), From: FromCheck,
+			Summary: "a file that counts as deleted once the secret changes",
+			Means:   "A single file of the volume is mounted with subPath, as a bind mount of the old file.",
+			Why:     "When the secret changes, the file that the container sees has no name any more, and the loader refuses it until the container starts anew.",
+			Example: "volumeMounts: [{name: t, mountPath: /etc/app/token, subPath: token}]",
+			Fix:     "Mount the volume as a directory.",
+		},
+		{
+			ID: "mode_in_decimal", Severities: isWarning(), From: FromCheck,
+			Summary: "a mode that was meant to be octal",
+			Means:   "Without a zero before it a number is decimal: 400 is 0620.",
+			Why:     "The group can write, and the owner cannot only read.",
+			Example: "defaultMode: 400",
+			Fix:     "Write 0400 in YAML, 256 in JSON.",
+		},
+	}
+}
