@@ -17,7 +17,7 @@ require (
 	pgregory.net/rapid v1.3.0
 )
 
-require sigs.k8s.io/yaml v1.6.0 // indirect
+require sigs.k8s.io/yaml v1.6.0
 
 require (
 	github.com/fxamacker/cbor/v2 v2.9.1 // indirect

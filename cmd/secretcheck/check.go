@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,6 +28,8 @@ type checkFlags struct {
 	failOnWarn   bool
 	allUnits     bool
 	systemd      string
+	kind         string
+	stdinName    string
 	output       outputs
 }
 
@@ -87,6 +90,8 @@ usage, 1 denied, 3 undecided, 2 warnings with --fail-on-warn, 0 clean`,
 	flags.StringVar(&f.policy, "policy", "", "judge by the policy in `DIR|FILE`: rules and grants, or a bundle")
 	flags.StringVar(&f.root, "root", "", "look at the files behind the loads in `DIR`; its owner counts as root")
 	flags.BoolVar(&f.allUnits, "all-units", false, "check the system services that are enabled in DIR, or on this machine")
+	flags.StringVar(&f.kind, "type", "", "read every file that is named as `KIND`: "+strings.Join(collect.Kinds(), ", "))
+	flags.StringVar(&f.stdinName, "stdin-name", "", "what is piped in is the file `NAME`, such as queen-rbee.service")
 	flags.StringVar(&f.systemd, "systemd-version", "", "read units as version `N` of systemd does (default that of DIR, else 257)")
 	flags.BoolVar(&f.requireFacts, "require-facts", false, "call a load undecided when its file was not looked at")
 	flags.StringVar(&f.environment, "environment", "", "`NAME` of the environment, for site rules")
@@ -103,7 +108,7 @@ func runCheck(cmd *cobra.Command, f *checkFlags, paths []string) error {
 	if f.policy == "" {
 		return usage("add --policy with a folder of rules and grants or a bundle", "no policy given")
 	}
-	if err := f.output.valid(); err != nil {
+	if err := errors.Join(f.output.valid(), f.validKind()); err != nil {
 		return err
 	}
 	root, err := openRoot(f.root)
@@ -117,22 +122,39 @@ func runCheck(cmd *cobra.Command, f *checkFlags, paths []string) error {
 	if err != nil {
 		return err
 	}
-	input := collect.Paths(paths, options(f, root, version, cmd.InOrStdin()))
+	line := newProgress(cmd.ErrOrStderr())
+	defer line.end()
+	from := options(f, root, version, cmd.InOrStdin())
+	from.Progress = func(done int, p string) { line.at("read %d: %s", done, p) }
+	from.Stop = cmd.Context().Done()
+	input := collect.Paths(paths, from)
+	if err := cmd.Context().Err(); err != nil {
+		return err
+	}
 	if input.Descriptors == 0 {
 		return usage("name *.service units, Kubernetes manifests, inventories, or a folder that holds some", "no descriptor found in %q", where(f, paths))
 	}
 	if err := f.output.spare(slices.Concat(input.Files, policyFiles(f.policy))); err != nil {
 		return err
 	}
-	result, err := judge(cmd.Context(), f, input, root, version)
+	result, err := judge(cmd.Context(), f, input, root, version, line)
 	if err != nil {
 		return err
 	}
+	line.end()
 	if err := f.output.write(cmd.OutOrStdout(), result); err != nil {
 		return err
 	}
 	if code := exitCode(result, f.failOnWarn); code != exitClean {
 		return &failure{code: code}
+	}
+	return nil
+}
+
+// validKind refuses a kind of descriptor that there is none of.
+func (f *checkFlags) validKind() error {
+	if f.kind != "" && !slices.Contains(collect.Kinds(), f.kind) {
+		return usage("--type takes "+strings.Join(collect.Kinds(), ", "), "unknown type %q", f.kind)
 	}
 	return nil
 }
@@ -150,7 +172,7 @@ func openRoot(dir string) (*host.Host, error) {
 }
 
 func options(f *checkFlags, root *host.Host, version int, stdin io.Reader) collect.Options {
-	o := collect.Options{RootDir: f.root, AllUnits: f.allUnits, Version: version, Stdin: stdin}
+	o := collect.Options{RootDir: f.root, AllUnits: f.allUnits, Version: version, Stdin: stdin, StdinName: f.stdinName, Kind: f.kind}
 	if root != nil {
 		o.Root = root
 	}
@@ -169,7 +191,7 @@ func where(f *checkFlags, paths []string) []string {
 // questions of 0.4 ms.
 const fewLoads = 30
 
-func judge(ctx context.Context, f *checkFlags, input check.Input, root *host.Host, version int) (check.Result, error) {
+func judge(ctx context.Context, f *checkFlags, input check.Input, root *host.Host, version int, line *progress) (check.Result, error) {
 	var none check.Result
 	bundle, err := loadPolicy(ctx, f.policy)
 	if err != nil {
@@ -183,7 +205,9 @@ func judge(ctx context.Context, f *checkFlags, input check.Input, root *host.Hos
 		return none, unusable(f.policy, err)
 	}
 	defer engine.Close() //nolint:contextcheck // closing waits for guests that are bounded themselves
-	cfg := check.Config{Policy: engine, RequireFacts: f.requireFacts, Environment: f.environment, Systemd: version}
+	cfg := check.Config{Policy: engine, RequireFacts: f.requireFacts, Environment: f.environment, Systemd: version,
+		Progress: func(done, of int) { line.at("judged %d of %d loads", done, of) },
+	}
 	if root != nil {
 		cfg.Host, cfg.Root = root, rootName(f.root)
 	}

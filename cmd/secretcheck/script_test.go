@@ -56,6 +56,7 @@ var scripts = map[string]string{
 	"policy_errors":  "CHK-1044",
 	"engine_failure": "CHK-1044",
 	"identity":       "IDN-1004 CHK-1041",
+	"stdin":          "CHK-1047",
 	"audit":          "AUD-1008",
 	"rules":          "CHK-1080",
 	"settings":       "CHK-1070 CHK-1071 CHK-1072 CHK-1073 CHK-1075 CHK-1076 CHK-1077 CHK-1078",

@@ -36,9 +36,30 @@ type Options struct {
 	// Version is that of systemd.
 	Version int
 
-	// Stdin is what the path [Stdin] stands for; nil has nothing.
-	Stdin io.Reader
+	// Stdin is what the path [Stdin] stands for; nil has nothing. StdinName is the file that it would be, for the kinds that
+	// say by it what they are: NAME.service.
+	Stdin     io.Reader
+	StdinName string
+
+	// Kind is what every file that is named is, one of [Kinds]; "" lets its name and content tell.
+	Kind string
+
+	// Progress is told how many descriptors were read, and of the last one; nil for nobody.
+	Progress func(done int, p string)
+
+	// Stop is closed when nobody waits for the result any more; nil never is.
+	Stop <-chan struct{}
 }
+
+// The kinds of descriptors.
+const (
+	KindSystemd    = "systemd"
+	KindKubernetes = "kubernetes"
+	KindInventory  = "inventory"
+)
+
+// Kinds lists the kinds of descriptors.
+func Kinds() []string { return []string{KindSystemd, KindKubernetes, KindInventory} }
 
 // Paths reads every descriptor at the given paths, directories with all that is below them. What cannot be read is a
 // finding, not an error: the rest is judged all the same.
@@ -91,6 +112,8 @@ func (c *collector) path(p string) {
 		c.unreadable(p, err)
 	case info.IsDir():
 		c.walk(p)
+	case c.options.Kind != "":
+		c.forced(p)
 	case strings.HasSuffix(p, ".service") && c.tree(filepath.Dir(p)) != nil:
 		c.late = append(c.late, p)
 	default:
@@ -100,6 +123,12 @@ func (c *collector) path(p string) {
 
 // file reads one descriptor. In a directory that was searched, files of other kinds are passed over.
 func (c *collector) file(p string, explicit bool) {
+	if c.options.Progress != nil {
+		c.options.Progress(c.input.Descriptors, p)
+	}
+	if c.stopped() {
+		return
+	}
 	switch {
 	case strings.HasSuffix(p, ".service"):
 		c.unit(p)
@@ -108,7 +137,16 @@ func (c *collector) file(p string, explicit bool) {
 	case !explicit && otherUnit(p):
 		c.other(p)
 	case explicit:
-		c.unreadable(p, errors.New("no known kind of descriptor; known are *.service, *.yaml, *.yml and *.json"))
+		c.byContent(p)
+	}
+}
+
+func (c *collector) stopped() bool {
+	select {
+	case <-c.options.Stop:
+		return true
+	default:
+		return false
 	}
 }
 

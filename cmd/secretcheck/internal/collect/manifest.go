@@ -3,7 +3,6 @@ package collect
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
@@ -40,24 +39,15 @@ func (c *collector) structured(p string, explicit bool) {
 func (c *collector) content(p string, data []byte, info os.FileInfo, explicit bool) {
 	switch {
 	case kubernetes.Is(data):
-		if c.manifests == nil {
-			c.manifests = kubernetes.NewReader()
-		}
-		loads, findings := c.manifests.Read(report(p), data)
-		c.opened(info)
-		c.judgeable(p, loads, findings)
+		c.kind(p, p, data, info, KindKubernetes)
 	case isJSON(p):
 		if explicit {
 			c.unreadable(p, errors.New("no known kind of descriptor: of JSON files, Kubernetes manifests are known"))
 		}
-	case len(data) > maxFile:
-		c.unreadable(p, tooLarge(maxFile))
-	case !explicit && !inventory.IsInventory(data):
+	case !explicit && len(data) <= maxFile && !inventory.IsInventory(data):
 		c.note(p, descriptor.RuleNoDescriptor, `no Kubernetes manifest, and no inventory: there is no list under "services"`)
 	default:
-		loads, findings := inventory.Read(report(p), data)
-		c.opened(info)
-		c.judgeable(p, loads, findings)
+		c.kind(p, p, data, info, KindInventory)
 	}
 }
 
@@ -66,22 +56,6 @@ func (c *collector) opened(info os.FileInfo) {
 		c.input.Files = append(c.input.Files, info)
 		c.inodes = append(c.inodes, info)
 	}
-}
-
-// piped reads what another program prints: helm template, kustomize build, kubectl get -o yaml.
-func (c *collector) piped() {
-	if !c.first(Stdin) || c.options.Stdin == nil {
-		return
-	}
-	data, err := io.ReadAll(io.LimitReader(c.options.Stdin, kubernetes.MaxFile+1))
-	if err == nil && len(data) > kubernetes.MaxFile {
-		err = tooLarge(kubernetes.MaxFile)
-	}
-	if err != nil {
-		c.unreadable(Stdin, err)
-		return
-	}
-	c.content(Stdin, data, nil, true)
 }
 
 func tooLarge(limit int64) error { return fmt.Errorf("larger than %d bytes", limit) }

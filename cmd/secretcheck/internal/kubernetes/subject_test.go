@@ -152,3 +152,18 @@ func TestMounts(t *testing.T) {
 		}
 	}
 }
+
+// TestOnePathTwice: CHK-1103. The API server refuses two files of one path, in a secret and over the sources of a volume.
+func TestOnePathTwice(t *testing.T) {
+	for source, bad := range map[string]bool{
+		"secret: {secretName: s, items: [{key: a, path: p}, {key: b, path: ./p}]}":                                                 true,
+		"projected: {sources: [{secret: {name: a, items: [{key: k, path: p}]}}, {serviceAccountToken: {path: p}}]}":                true,
+		"projected: {sources: [{secret: {name: a, items: [{key: k, path: p}]}}, {secret: {name: a}}, {secret: {name: b}}]}":        false,
+		"projected: {sources: [{secret: {name: a, items: [{key: k, path: p}]}}, {secret: {name: b, items: [{key: k, path: q}]}}]}": false,
+	} {
+		loads, findings := NewReader().Read("m", []byte(asVolume(source)))
+		if bad != (len(loads) == 0) || bad != (len(findings) == 1 && findings[0].Bad()) {
+			t.Errorf("%s: %d loads, %+v", source, len(loads), findings)
+		}
+	}
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// program is this test binary as secretcheck.
+func program(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(t.TempDir(), "secretcheck") // testscript runs the command that it is called
+	if err := os.Symlink(self, link); err != nil {
+		t.Fatal(err)
+	}
+	return exec.Command(link, args...)
+}
+
+// TestCHK1046Interrupt: CHK-1046. Whoever presses ^C while a check waits or works gets no report, and no pass.
+func TestCHK1046Interrupt(t *testing.T) {
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		cmd := program(t, "check", "-", "--policy", "../../examples/policy")
+		endless, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer endless.Close()
+		var stdout, stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := endless.Write(bytes.Repeat([]byte("# more than a pipe holds\n"), 10_000)); err != nil { // until it reads
+			t.Fatal(err)
+		}
+		if err := cmd.Process.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+		err = cmd.Wait()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			t.Fatalf("%v: ended with %v", signal, err)
+		}
+		if exit.ExitCode() != exitInterrupted || stdout.Len() > 0 || !strings.Contains(stderr.String(), "interrupted; there is no result") {
+			t.Errorf("%v: code %d, %q, %q", signal, exit.ExitCode(), stdout.String(), stderr.String())
+		}
+	}
+}
+
+// TestCHK1046Terminal: CHK-1046. On a real terminal the line is there while the check works, and gone at its end.
+func TestCHK1046Terminal(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 6000 {
+		text := fmt.Sprintf("[Service]\nLoadCredential=api_token:/etc/llorch/secrets/api-token\nLoadCredential=other:/etc/x%d\n", i)
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("queen-rbee-%d.service", i)), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	screen, name := terminal(t)
+	tty, err := os.OpenFile(name, os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := program(t, "check", dir, "--policy", "../../examples/policy")
+	cmd.Stderr = tty
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = tty.Close()
+	var shown bytes.Buffer
+	_, _ = shown.ReadFrom(screen) // ends with an error once nobody has the terminal open
+	_ = cmd.Wait()                // it is denied
+	text := shown.String()
+	if !strings.Contains(text, "\r\x1b[Kjudged ") || !strings.HasSuffix(text, "\r\x1b[K") {
+		t.Errorf("on the terminal: %.300q … %q", text, text[max(0, len(text)-60):])
+	}
+}
+
+// terminal opens a new pseudo-terminal (pty(7)).
+func terminal(t *testing.T) (screen *os.File, name string) {
+	t.Helper()
+	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { screen.Close() })
+	if err := unix.IoctlSetPointerInt(int(screen.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(screen.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return screen, fmt.Sprintf("/dev/pts/%d", n)
+}
