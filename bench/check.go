@@ -90,8 +90,12 @@ func newSite(n int) (*site, error) {
 	}
 	for _, step := range []func() error{
 		func() error { return s.fill(n) },
-		func() error { return s.do("go", "-C", strings.TrimSpace(string(module)), "build", "-o", s.program, "./cmd/secretcheck") },
-		func() error { return s.do(s.program, "policy", "build", filepath.Join(dir, "policy"), "-o", s.bundle()) },
+		func() error {
+			return s.do("go", "-C", strings.TrimSpace(string(module)), "build", "-o", s.program, "./cmd/secretcheck")
+		},
+		func() error {
+			return s.do(s.program, "policy", "build", filepath.Join(dir, "policy"), "-o", s.bundle())
+		},
 	} {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, os.RemoveAll(dir))
@@ -121,7 +125,7 @@ func (s *site) fill(n int) error {
 }
 
 func (s *site) do(name string, args ...string) error {
-	out, err := exec.CommandContext(context.Background(), name, args...).CombinedOutput()
+	out, err := exec.CommandContext(context.Background(), name, args...).CombinedOutput() //nolint:gosec // G204: ours
 	if err != nil {
 		return fmt.Errorf("%s: %w\n%s", name, err, out)
 	}
