@@ -140,6 +140,7 @@ func TestCHK1081NoOtherRule(t *testing.T) {
 	s := sources{constants: map[string]string{}, parameters: map[string]int{}}
 	s.read(t, "../..")
 	for _, f := range s.files {
+		s.of = f.Name.Name
 		s.declarations(f)
 	}
 	for name, id := range s.constants {
@@ -148,6 +149,7 @@ func TestCHK1081NoOtherRule(t *testing.T) {
 		}
 	}
 	for _, f := range s.files {
+		s.of = f.Name.Name
 		ast.Inspect(f, func(n ast.Node) bool {
 			for _, value := range s.ruleValues(n) {
 				if !s.known(value) {
@@ -169,6 +171,7 @@ type sources struct {
 	constants  map[string]string // RuleX and its id
 	parameters map[string]int    // functions, and which of their parameters is a rule
 	uses       int
+	of         string // the package that is being read
 }
 
 func (s *sources) read(t *testing.T, dir string) {
@@ -203,7 +206,7 @@ func (s *sources) declarations(f *ast.File) {
 			for _, field := range d.Type.Params.List {
 				for _, name := range field.Names {
 					if name.Name == "rule" {
-						s.parameters[d.Name.Name] = at
+						s.parameters[s.of+"."+d.Name.Name] = at
 					}
 					at++
 				}
@@ -236,9 +239,14 @@ func (s *sources) ruleValues(n ast.Node) []ast.Expr {
 		name := ""
 		switch f := d.Fun.(type) {
 		case *ast.Ident:
-			name = f.Name
+			name = s.of + "." + f.Name
 		case *ast.SelectorExpr:
-			name = f.Sel.Name
+			name = s.of + "." + f.Sel.Name
+			if x, ok := f.X.(*ast.Ident); ok {
+				if _, other := s.parameters[x.Name+"."+f.Sel.Name]; other {
+					name = x.Name + "." + f.Sel.Name
+				}
+			}
 		}
 		if at, ok := s.parameters[name]; ok && at < len(d.Args) {
 			return []ast.Expr{d.Args[at]}
