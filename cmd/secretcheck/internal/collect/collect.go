@@ -27,8 +27,11 @@ const maxFile = 1 << 20
 func Paths(paths []string) check.Input { return PathsAnd(paths, strings.NewReader("")) }
 
 // PathsAnd is Paths where a path can be [Stdin], which stands for in.
-func PathsAnd(paths []string, in io.Reader) check.Input {
-	c := &collector{seen: map[string]bool{}, used: map[string]bool{}, folders: map[string]*folder{}}
+func PathsAnd(paths []string, in io.Reader) check.Input { return Read(paths, in, Options{}) }
+
+// Read is PathsAnd with what descriptors alone do not tell.
+func Read(paths []string, in io.Reader, options Options) check.Input {
+	c := &collector{options: options, seen: map[string]bool{}, used: map[string]bool{}, folders: map[string]*folder{}}
 	for _, p := range paths {
 		if p == Stdin {
 			c.piped(in)
@@ -36,11 +39,16 @@ func PathsAnd(paths []string, in io.Reader) check.Input {
 			c.path(p)
 		}
 	}
+	c.projects()
 	c.unused()
 	return c.input
 }
 
 type collector struct {
+	options  Options
+	searched string // the folder that is being searched
+	composes []composeFile
+
 	input  check.Input
 	seen   map[string]bool // absolute paths, so that a file named twice is judged once
 	inodes []os.FileInfo   // of units that were read, so that an alias is not judged again
@@ -57,6 +65,7 @@ func (c *collector) path(p string) {
 	case err != nil:
 		c.unreadable(p, err)
 	case info.IsDir():
+		c.searched = p
 		c.walk(p)
 	default:
 		c.file(p, true)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/compose"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/inventory"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/kubernetes"
@@ -52,6 +53,9 @@ func (c *collector) content(p string, data []byte, info os.FileInfo, explicit bo
 		}
 	case len(data) > maxFile:
 		c.unreadable(p, tooLarge(maxFile))
+	case compose.Is(data):
+		c.composeFound(p, data, explicit)
+		c.read(info)
 	case !explicit && !inventory.IsInventory(data):
 		c.note(p, descriptor.RuleNoDescriptor, `no Kubernetes manifest, and no inventory: there is no list under "services"`)
 	default:
