@@ -39,6 +39,9 @@ func Read(paths []string, in io.Reader, options Options) check.Input {
 			c.path(p)
 		}
 	}
+	for _, p := range c.kubes { // behind the manifests, which they name
+		c.kube(p)
+	}
 	c.projects()
 	c.unused()
 	return c.input
@@ -48,6 +51,7 @@ type collector struct {
 	options  Options
 	searched string // the folder that is being searched
 	composes []composeFile
+	kubes    []string
 
 	input  check.Input
 	seen   map[string]bool // absolute paths, so that a file named twice is judged once
@@ -77,12 +81,16 @@ func (c *collector) file(p string, explicit bool) {
 	switch {
 	case strings.HasSuffix(p, ".service"):
 		c.unit(p)
+	case strings.HasSuffix(p, ".container"):
+		c.quadlet(p)
+	case strings.HasSuffix(p, ".kube"):
+		c.kubes = append(c.kubes, p)
 	case isYAML(p), isJSON(p):
 		c.structured(p, explicit)
 	case !explicit && otherUnit(p):
 		c.other(p)
 	case explicit:
-		c.unreadable(p, errors.New("no known kind of descriptor; known are *.service, *.yaml, *.yml and *.json"))
+		c.unreadable(p, errors.New("no known kind of descriptor; known are *.service, *.container, *.kube, *.yaml, *.yml and *.json"))
 	}
 }
 

@@ -53,6 +53,9 @@ func (c *collector) directory(p string) error {
 			c.unit(strings.TrimSuffix(p, ".d"))
 		}
 		return fs.SkipDir
+	case name == containerDropIns, strings.HasSuffix(name, ".container.d"):
+		c.containerDropIns(p)
+		return fs.SkipDir
 	case strings.HasSuffix(name, ".wants"), strings.HasSuffix(name, ".requires"), strings.HasSuffix(name, ".upholds"):
 		return fs.SkipDir
 	}

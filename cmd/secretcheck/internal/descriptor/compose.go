@@ -8,5 +8,7 @@ const (
 	RuleNotEnforced    = "declared_not_enforced" // a setting that is passed over
 	RuleIgnoredCompose = "ignored_by_compose"    // what changes nothing for any container, or keeps one from starting
 	RuleAPISocket      = "api_socket"            // the container can do everything on the host
+	RuleEscape         = "secret_in_arguments"   // a secret that goes around the setting for it
+	RuleEnvFile        = "variables_not_read"    // variables that nobody has looked at
 	RuleVolume         = "secret_in_volume"      // a secret that is mounted like any file
 )
