@@ -18,6 +18,10 @@ import (
 // containerDropIns is the directory whose drop-ins apply to every container.
 const containerDropIns = "container.d"
 
+func isQuadlet(p string) bool {
+	return strings.HasSuffix(p, ".container") || strings.HasSuffix(p, ".kube")
+}
+
 // quadlet reads a .container file and its drop-ins.
 func (c *collector) quadlet(p string) {
 	if !c.first(p) {

@@ -110,7 +110,7 @@ func (c *collector) link(p string) {
 		if strings.HasSuffix(p, ".service.d") || filepath.Base(p) == sharedDropIns {
 			_ = c.directory(p)
 		}
-	case !strings.HasSuffix(p, ".service") && !isYAML(p) && (!isJSON(p) || err != nil) && !otherUnit(p):
+	case !strings.HasSuffix(p, ".service") && !isYAML(p) && (!isJSON(p) || err != nil) && !otherUnit(p) && !isQuadlet(p):
 	case err == nil && isNull(p):
 		if strings.HasSuffix(p, ".service") || isYAML(p) {
 			c.note(p, descriptor.RuleMasked, "the unit is masked: it does not start")
