@@ -47,33 +47,57 @@ func (p *project) everything() []*source {
 	return all
 }
 
-// document tries each setting of each entry by itself.
+// document tries each setting of each entry by itself, then each entry as a whole.
 func document(d *value) error {
 	for _, section := range d.fields {
-		if err := alone(section, map[string]any{section.name: empty(section.value)}, ""); err != nil {
+		if err := alone(section, map[string]any{section.name: empty(section.value)}); err != nil {
 			return err
 		}
 		for _, entry := range section.value.fields {
-			at := map[string]any{section.name: map[string]any{entry.name: empty(entry.value)}}
-			if err := alone(entry, at, section.name); err != nil {
+			if err := settings(section.name, entry); err != nil {
 				return err
 			}
-			for _, setting := range entry.value.fields {
-				if section.name == "secrets" && setting.name == "content" && setting.value.scalar { // see withoutContent
-					continue
-				}
-				at := map[string]any{section.name: map[string]any{entry.name: map[string]any{setting.name: plain(setting.value)}}}
-				if err := alone(setting, at, section.name); err != nil {
-					return err
-				}
+			whole := plain(entry.value)
+			if m, ok := whole.(map[string]any); ok && section.name == "secrets" && m["content"] != nil { // see withoutContent
+				m["environment"] = m["content"]
+				delete(m, "content")
+			}
+			at := map[string]any{section.name: map[string]any{entry.name: whole}}
+			if err := alone(entry, at); err != nil {
+				return err
 			}
 		}
 	}
 	return nil
 }
 
+func settings(section string, entry field) error {
+	for _, setting := range entry.value.fields {
+		if section == "secrets" && setting.name == "content" { // see withoutContent
+			setting.name = "environment"
+		}
+		one := needed(section)
+		one[setting.name] = plain(setting.value)
+		if err := alone(setting, map[string]any{section: map[string]any{entry.name: one}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// needed is what an entry of a section may not be without.
+func needed(section string) map[string]any {
+	switch section {
+	case "jobs":
+		return map[string]any{"triggers": map[string]any{"manual": true}}
+	case "models":
+		return map[string]any{"model": "x"}
+	}
+	return map[string]any{}
+}
+
 // alone asks the schema about one setting.
-func alone(f field, config map[string]any, section string) error {
+func alone(f field, config map[string]any) error {
 	if err := schema.Validate(config); err == nil {
 		return nil
 	}
@@ -88,26 +112,31 @@ func alone(f field, config map[string]any, section string) error {
 
 // unknownIn reports whether no value at all would do for the key.
 func unknownIn(config map[string]any, name string) bool {
-	var with func(c any, content any) any
-	with = func(c any, content any) any {
-		m, ok := c.(map[string]any)
-		if !ok {
-			return c
-		}
-		out := map[string]any{}
-		for k, v := range m {
-			if out[k] = with(v, content); k == name && len(m) == 1 {
-				out[k] = content
-			}
-		}
-		return out
-	}
 	for _, content := range []any{nil, "", "x", true, 1.0, map[string]any{}, []any{}, "1s"} {
-		if schema.Validate(with(config, content).(map[string]any)) == nil { //nolint:forcetypeassert // of a mapping it makes one
+		with, _ := replaced(config, name, content).(map[string]any)
+		if schema.Validate(with) == nil {
 			return false
 		}
 	}
 	return true
+}
+
+// replaced is a copy of c in which the innermost value of that name is another.
+func replaced(c any, name string, content any) any {
+	m, ok := c.(map[string]any)
+	if !ok {
+		return c
+	}
+	out := make(map[string]any, len(m))
+	for k, v := range m {
+		inner, _ := v.(map[string]any)
+		if _, deeper := inner[name]; k == name && !deeper {
+			out[k] = content
+		} else {
+			out[k] = replaced(v, name, content)
+		}
+	}
+	return out
 }
 
 func quotedOr(name, otherwise string) string {
@@ -134,6 +163,8 @@ func plain(v *value) any {
 			m[f.name] = plain(f.value)
 		}
 		return m
+	case v.tag == "!reset":
+		return nil
 	case v.list:
 		l := []any{}
 		for _, i := range v.items {

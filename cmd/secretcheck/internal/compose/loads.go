@@ -122,6 +122,9 @@ func (w *workload) load(s types.ServiceSecretConfig, spec *types.ContainerSpec) 
 		l.Origin = "external/" + def.Name
 		owner.filesystem, owner.mount = "tmpfs", policy.Mount{ReadOnly: true}
 		l.Runtime = owner.runtime(l)
+	case def.Driver != "":
+		l.Origin = "driver/" + def.Driver
+		l.Doubt = &descriptor.Doubt{Rule: descriptor.RuleDriver, Message: "what the driver of the secret makes is known to it only", Fix: "look at the file in a running container"}
 	case def.File != "":
 		l.Bind = true
 		l.Origin, l.HostPath = w.hostPath(def.File, p)
@@ -134,9 +137,6 @@ func (w *workload) load(s types.ServiceSecretConfig, spec *types.ContainerSpec) 
 	case def.Environment != "":
 		l.Origin = "environment/" + def.Environment
 		l.Runtime = owner.runtime(l)
-	default:
-		l.Origin = "driver/" + def.Driver
-		l.Doubt = &descriptor.Doubt{Rule: descriptor.RuleDriver, Message: "what the driver of the secret makes is known to it only", Fix: "look at the file in a running container"}
 	}
 	w.doubts(&l, entry, p, spec)
 	return l, nil
@@ -295,7 +295,7 @@ func (p *project) unused(used map[string]bool) {
 	for _, s := range p.sources {
 		for _, d := range s.docs {
 			for _, f := range d.get("secrets").list1() {
-				if !used[f.name] {
+				if _, defined := p.model.Secrets[f.name]; defined && !used[f.name] {
 					p.tell(descriptor.RuleIgnoredCompose, f.in(d), "", "no service uses this secret: nobody gets it", "remove it, or name it in the service that needs it")
 				}
 			}

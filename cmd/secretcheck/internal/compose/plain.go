@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/dotenv"
@@ -62,9 +63,23 @@ func (p *project) container(s *source, v *value, service string) {
 			p.container(s, h, service)
 		}
 	}
+	for _, h := range v.get("develop", "watch").listed() {
+		p.container(s, h.get("exec"), service)
+	}
 	for _, m := range v.get("volumes").listed() {
 		p.volume(m, service)
+		p.named(m.get("volume", "labels"), service, "labels")
 	}
+	for _, n := range v.get("networks").list1() {
+		p.named(n.value.get("driver_opts"), service, "driver_opts")
+	}
+	for _, d := range slices.Concat(v.get("gpus").listed(), v.get("deploy", "resources", "reservations", "devices").listed()) {
+		p.named(d.get("options"), service, "options")
+	}
+	for _, o := range slices.Concat(v.get("build", "cache_from").listed(), v.get("build", "cache_to").listed()) {
+		p.commas(o, service)
+	}
+	p.lines(v.get("build", "dockerfile_inline"), service)
 	for _, c := range v.get("configs").listed() {
 		p.config(c, service)
 	}
@@ -81,14 +96,27 @@ func (p *project) named(v *value, service, where string) {
 			continue
 		}
 		switch {
-		case e.value.null() || e.value.scalar && strings.Contains(e.value.text, "$"):
+		case !holds(e.value):
+		case e.value.null() || strings.Contains(e.value.text, "$"):
 			if where == "the environment" || where == "args" {
 				p.tell(descriptor.RulePlainText, e.in(v), service, "what is called a secret is put into "+where+" of the container, where it can be seen by docker inspect and in /proc", takeFile)
 			}
-		case e.value.scalar && plaintext.Value(e.value.text):
+		default:
 			p.tell(descriptor.RulePlainText, e.in(v), service, "what is called a secret stands in "+where+", which everybody who sees the file can read", takeFile)
 		}
 	}
+}
+
+// holds reports whether a variable can have the secret that its name promises. One that has no value here takes that of
+// whoever starts the project.
+func holds(v *value) bool {
+	switch {
+	case v.null():
+		return true
+	case !v.scalar || strings.HasPrefix(v.text, "file:"):
+		return false
+	}
+	return plaintext.Value(v.text) || strings.Contains(v.text, "${") && !strings.HasPrefix(v.text, "/")
 }
 
 // lists looks at files of NAME=VALUE that lie in the project.
@@ -180,32 +208,47 @@ func (p *project) config(v *value, service string) {
 	}
 }
 
-var line = regexp.MustCompile(`(?m)^[ \t]*(?:export[ \t]+|-[ \t]+)?["']?([A-Za-z][A-Za-z0-9_.-]*)["']?[ \t]*[:=][ \t]*["']?([^\s"']+)`)
+var line = regexp.MustCompile(`(?m)^[ \t]*(?:export[ \t]+|ENV[ \t]+|ARG[ \t]+|-[ \t]+)?["']?([A-Za-z][A-Za-z0-9_.-]*)["']?[ \t]*[:=][ \t]*["']?([^\s"']+)`)
 
 // resource looks at what is defined at the top.
 func (p *project) resource(section string, entry field) {
 	v := entry.value
 	p.named(v.get("driver_opts"), "", "driver_opts")
+	p.named(v.get("ipam", "options"), "", "options")
 	p.named(v.get("labels"), "", "labels")
 	switch section {
 	case "volumes":
-		if o := v.get("driver_opts", "o"); o != nil {
-			for _, option := range strings.Split(o.text, ",") {
-				if name, content, _ := strings.Cut(option, "="); plaintext.Name(name) && couldBe(content) {
-					p.tell(descriptor.RulePlainText, o, "", "what is called a secret stands in driver_opts, which everybody who sees the file can read", "use a file of credentials")
-				}
-			}
-		}
+		p.commas(v.get("driver_opts", "o"), "")
+	case "models":
+		p.arguments(v.get("runtime_flags"), "")
 	case "configs":
-		if content := v.get("content"); content != nil {
-			for _, m := range line.FindAllStringSubmatch(content.text, -1) {
-				if plaintext.Name(m[1]) && couldBe(m[2]) {
-					p.tell(descriptor.RulePlainText, content, "", "what is called a secret stands in a config, which everybody who sees the file can read", takeFile)
-				}
-			}
-		}
+		p.lines(v.get("content"), "")
 		if env := v.get("environment"); env != nil && plaintext.Name(env.string()) {
 			p.tell(descriptor.RulePlainText, env, "", "what is called a secret is given as a config, which everybody in the container can read", "define it under secrets")
+		}
+	}
+}
+
+// commas looks at options with commas between them.
+func (p *project) commas(v *value, service string) {
+	if v == nil {
+		return
+	}
+	for option := range strings.SplitSeq(v.text, ",") {
+		if name, content, _ := strings.Cut(option, "="); plaintext.Name(name) && couldBe(content) {
+			p.tell(descriptor.RulePlainText, v, service, "what is called a secret stands in an option, which everybody who sees the file can read", "use a file of credentials")
+		}
+	}
+}
+
+// lines looks at a text that is a file.
+func (p *project) lines(v *value, service string) {
+	if v == nil {
+		return
+	}
+	for _, m := range line.FindAllStringSubmatch(v.text, -1) {
+		if plaintext.Name(m[1]) && couldBe(m[2]) {
+			p.tell(descriptor.RulePlainText, v, service, "what is called a secret stands in a file that is written here, which everybody who sees it can read", takeFile)
 		}
 	}
 }
@@ -228,7 +271,7 @@ func (w *workload) twice() {
 			}
 		}
 		for _, e := range vars.entries() {
-			if _, set := w.spec.Environment[e.name]; set && plaintext.Name(e.name) && (have[same(e.name)] || files[same(e.name)]) {
+			if _, set := w.spec.Environment[e.name]; set && plaintext.Name(e.name) && holds(e.value) && (have[same(e.name)] || files[same(e.name)]) {
 				w.tell(descriptor.RuleTwice, e.in(vars), w.service, "the same secret is given as a file: in a variable it can be seen by docker inspect and in /proc", "read the file, and remove the variable")
 			}
 		}

@@ -77,22 +77,14 @@ func (v *value) entries() []field {
 	}
 	all := slices.Clone(v.fields)
 	for _, i := range v.items {
-		name, content, found := strings.Cut(i.string(), "=")
-		f := field{name: name, line: i.line, col: i.column}
+		name, content, found := strings.Cut(i.text, "=")
+		f := field{name: i.from.expand(name), line: i.line, col: i.column}
 		if found {
-			f.value = &value{scalar: true, tag: "!!str", text: rawAfter(i.text), from: i.from, line: i.line, column: i.column}
-			if content == "" {
-				f.value.text = ""
-			}
+			f.value = &value{scalar: true, tag: "!!str", text: content, from: i.from, line: i.line, column: i.column}
 		}
 		all = append(all, f)
 	}
 	return all
-}
-
-func rawAfter(s string) string {
-	_, after, _ := strings.Cut(s, "=")
-	return after
 }
 
 // all calls visit for v and everything beneath it, keys with their values.
