@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -134,6 +135,9 @@ func TestIs(t *testing.T) {
 	}
 }
 
+// breaks are the ends of lines in YAML.
+var breaks = regexp.MustCompile("\r\n|[\n\r\u0085\u2028\u2029]")
+
 // FuzzRead holds for every file: reading ends, twice the same, each place is in a file of the project, and no message is
 // made of what a file says.
 func FuzzRead(f *testing.F) {
@@ -158,7 +162,7 @@ func FuzzRead(f *testing.F) {
 		if !reflect.DeepEqual(r, again) {
 			t.Fatalf("not the same twice:\n%+v\n%+v", r, again)
 		}
-		lines := strings.Count(string(data), "\n") + 1
+		lines := len(breaks.FindAll(data, -1)) + 1
 		for _, l := range r.Loads {
 			for _, v := range append([]descriptor.Load{l}, l.Also...) {
 				if !descriptor.ValidService(v.Service) || v.Source != "file" || v.Line < 1 || v.Line > lines || v.Column < 1 || !filepath.IsAbs(v.Path) ||
