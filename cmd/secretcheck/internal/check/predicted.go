@@ -69,7 +69,7 @@ func (c *checker) mounted(ctx context.Context, l descriptor.Load, req *policy.Re
 		f.Writers.UIDs = append(f.Writers.UIDs, 0) // of the directories
 	}
 	req.Resource.Facts, req.Resource.File = policy.FactsPredicted, f
-	if l.UID > 0 && l.UID != f.UID && f.Mode&0o044 == 0 {
+	if l.Barred(f) {
 		j.barred = req.Resource.Resolved
 	}
 	return false

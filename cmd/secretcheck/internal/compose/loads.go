@@ -275,7 +275,7 @@ func (m made) runtime(l descriptor.Load) *descriptor.Runtime {
 		dir = path.Dir(dir)
 		r.Above = append(r.Above, dir)
 	}
-	if l.UID > 0 && l.UID != m.uid && m.mode&0o044 == 0 {
+	if l.Barred(f) {
 		r.Barred = r.Resolved
 	}
 	return r

@@ -252,9 +252,22 @@ func (w *workload) identity(l *descriptor.Load, spec *types.ContainerSpec) {
 	}
 	if gid, err := strconv.ParseUint(group, 10, 31); err == nil {
 		id := int64(gid)
-		l.GID = &id
+		l.GID, l.Groups = &id, groups(id, spec.GroupAdd)
 	}
 	l.UIDOpen = l.UID < 0 || spec.UserNSMode != "" && spec.UserNSMode != "host"
+}
+
+// groups are all of a process whose group is given: the image adds none then. They are nil where a name is among them.
+func groups(own int64, added []string) []int64 {
+	all := []int64{own}
+	for _, g := range added {
+		n, err := strconv.ParseUint(g, 10, 31)
+		if err != nil {
+			return nil
+		}
+		all = append(all, int64(n))
+	}
+	return all
 }
 
 // act applies the choice about a load.

@@ -240,7 +240,7 @@ func (r *reader) identity(l *descriptor.Load) {
 		}
 		if n, err := strconv.ParseUint(group, 10, 31); err == nil {
 			id := int64(n)
-			l.GID = &id
+			l.GID, l.Groups = &id, r.groups(id)
 		}
 	}
 	mapped := r.unit.User
@@ -250,6 +250,19 @@ func (r *reader) identity(l *descriptor.Load) {
 		}
 	}
 	l.UIDOpen = l.UID < 0 || mapped
+}
+
+// groups are all of a process whose group is given, nil where a name is among them.
+func (r *reader) groups(own int64) []int64 {
+	all := []int64{own}
+	for _, a := range inForce(r.all, container, "GroupAdd") {
+		n, err := strconv.ParseUint(a.value, 10, 31)
+		if err != nil {
+			return nil
+		}
+		all = append(all, int64(n))
+	}
+	return all
 }
 
 // runtime is the file that podman makes of a secret: a file beside the container's, on a local file system, that is mounted
@@ -265,7 +278,7 @@ func runtime(f policy.File, l descriptor.Load) *descriptor.Runtime {
 		dir = path.Dir(dir)
 		r.Above = append(r.Above, dir)
 	}
-	if l.UID > 0 && l.UID != f.UID && f.Mode&0o044 == 0 {
+	if l.Barred(f) {
 		r.Barred = r.Resolved
 	}
 	return r
