@@ -46,6 +46,9 @@ func Read(u Unit) ([]descriptor.Load, []descriptor.Finding) {
 	if last(r.all, container, "Image") == nil && last(r.all, container, "Rootfs") == nil {
 		return nil, []descriptor.Finding{*refused(r.top(), "there is no Image= and no Rootfs= in [Container]")}
 	}
+	if at, many := r.tooMany(); many {
+		return nil, []descriptor.Finding{*refused(at, "more than "+strconv.Itoa(maxWords)+" secrets, variables and arguments")}
+	}
 	r.actions()
 	r.secrets()
 	r.arguments()
@@ -53,6 +56,22 @@ func Read(u Unit) ([]descriptor.Load, []descriptor.Finding) {
 	r.misspelt()
 	r.generated()
 	return r.loads, r.findings
+}
+
+// maxWords bounds what a file says of one container.
+const maxWords = 2000
+
+// tooMany finds where a file has more than that.
+func (r *reader) tooMany() (at descriptor.Position, many bool) {
+	n := 0
+	for _, a := range r.all {
+		if a.section == container {
+			if n += strings.Count(a.value, " ") + strings.Count(a.value, "\t") + 1; n > maxWords {
+				return a.line.At(0), true
+			}
+		}
+	}
+	return at, false
 }
 
 // reader is a file that is being read.

@@ -2,6 +2,7 @@ package quadlet
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -92,8 +93,8 @@ type word struct {
 	offset int
 }
 
-// words takes a value apart as systemd does: at white space, with quotes and backslashes. What stands behind a quote that is
-// not closed is dropped.
+// words takes a value apart as the generator does: at white space, with quotes and backslashes. A quote that is not closed
+// ends with the line.
 func words(s string) []word {
 	var all []word
 	var out strings.Builder
@@ -106,8 +107,9 @@ func words(s string) []word {
 			if !open {
 				start, open = i, true
 			}
-			i++
-			out.WriteString(escaped(s[i]))
+			text, width := escaped(s[i+1:])
+			i += width
+			out.WriteString(text)
 		case quote != 0:
 			if c == quote {
 				quote = 0
@@ -132,16 +134,21 @@ func words(s string) []word {
 			out.WriteByte(c)
 		}
 	}
-	if open && quote == 0 {
+	if open {
 		all = append(all, word{out.String(), start})
 	}
 	return all
 }
 
-// escaped is what a backslash makes of a character; of numbers nothing that a name could need.
-func escaped(c byte) string {
-	if i := strings.IndexByte("abfnrtvs", c); i >= 0 {
-		return string("\a\b\f\n\r\t\v "[i])
+// escaped is what a backslash makes of the text behind it, and how much of that it takes.
+func escaped(s string) (text string, width int) {
+	if s[0] == 'x' && len(s) > 2 {
+		if n, err := strconv.ParseUint(s[1:3], 16, 8); err == nil {
+			return string([]byte{byte(n)}), 3
+		}
 	}
-	return string(c)
+	if i := strings.IndexByte("abfnrtvs", s[0]); i >= 0 {
+		return string("\a\b\f\n\r\t\v "[i]), 1
+	}
+	return s[:1], 1
 }
