@@ -2,6 +2,7 @@ package check
 
 import (
 	"context"
+	"strings"
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
 	"github.com/llorch/secrets-management/policy"
@@ -73,6 +74,18 @@ func (c *checker) mounted(ctx context.Context, l descriptor.Load, req *policy.Re
 		j.barred = req.Resource.Resolved
 	}
 	return false
+}
+
+// onHost names the file on the host in fixes: what the container calls it does not help who has to change it.
+func onHost(l descriptor.Load, reasons []Reason) {
+	if !l.Bind || l.HostPath == "" || strings.Trim(l.HostPath, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./-") != "" {
+		return
+	}
+	for i := range reasons {
+		if strings.HasPrefix(reasons[i].Fix, "chmod ") || strings.HasPrefix(reasons[i].Fix, "chown ") {
+			reasons[i].Fix = strings.ReplaceAll(reasons[i].Fix, l.Path, l.HostPath)
+		}
+	}
 }
 
 // admitted is who a mode lets pass.

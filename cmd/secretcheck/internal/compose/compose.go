@@ -63,6 +63,7 @@ type project struct {
 	sources  []*source
 	bases    map[string]*source // files that services are extended from
 	approved map[string]bool    // paths that compose-go may read
+	patterns patterns
 	chain    []string
 	files    int
 
@@ -74,15 +75,27 @@ type project struct {
 	count    map[string]int
 }
 
+// patterns are expressions that many texts are looked at with. They are made for each project: a check of other descriptors
+// does not pay for them.
+type patterns struct{ reference, line *regexp.Regexp }
+
 // Is reports whether a file looks like a Compose file: services is a mapping, where an inventory has a list.
 func Is(data []byte) bool {
-	return serviceMapping.Match(data) || inBraces.Match(data)
+	if !bytes.Contains(data, []byte("services")) && !bytes.Contains(data, []byte("include")) {
+		return false
+	}
+	return serviceMapping().Match(data) || inBraces().Match(data)
 }
 
-var (
-	serviceMapping = regexp.MustCompile(`(?m)^["']?(services|include)["']?:[ \t]*(&\S+[ \t]*)?(#.*)?\r?\n(([ \t]*(#.*)?\r?\n)*[ \t]+["']?[A-Za-z0-9._-]+["']?:|([ \t]*(#.*)?\r?\n)*[ \t]*- [^\n]*\.ya?ml)`)
-	inBraces       = regexp.MustCompile(`^[\s\x{feff}]*\{\s*(["']name["']\s*:\s*["'][^"']*["']\s*,\s*)?["']?services["']?\s*:\s*\{|(?m)^services:[ \t]*\{`)
-)
+// serviceMapping is a key beneath services, or a file beneath include.
+func serviceMapping() *regexp.Regexp {
+	return regexp.MustCompile(`(?m)^["']?(services|include)["']?:[ \t]*(&\S+[ \t]*)?(#.*)?\r?\n(([ \t]*(#.*)?\r?\n)*[ \t]+["']?[A-Za-z0-9._-]+["']?:|([ \t]*(#.*)?\r?\n)*[ \t]*- [^\n]*\.ya?ml)`)
+}
+
+// inBraces is the same in JSON's way.
+func inBraces() *regexp.Regexp {
+	return regexp.MustCompile(`^[\s\x{feff}]*\{\s*(["']name["']\s*:\s*["'][^"']*["']\s*,\s*)?["']?services["']?\s*:\s*\{|(?m)^services:[ \t]*\{`)
+}
 
 // Names lists the files that docker compose looks for in a folder, the preferred first, and the overrides of them.
 func Names() (files, overrides []string) {
@@ -134,7 +147,7 @@ func Default(dir string, read func(string) ([]byte, error)) ([]string, error) {
 func Read(in Project) Result {
 	p := &project{
 		Project: in, dir: filepath.Dir(in.Files[0].Path), bases: map[string]*source{}, approved: map[string]bool{},
-		told: map[string]bool{}, count: map[string]int{},
+		told: map[string]bool{}, count: map[string]int{}, patterns: patterns{plainReference(), line()},
 	}
 	if err := p.read(); err != nil {
 		p.refused(err)
@@ -162,7 +175,7 @@ func (p *project) read() error {
 		return err
 	}
 	for _, f := range p.Files {
-		s := &source{name: p.Name(f.Path), path: f.Path, base: p.dir, data: f.Data, env: p.env}
+		s := &source{name: p.Name(f.Path), path: f.Path, base: p.dir, data: f.Data, env: p.env, patterns: p.patterns}
 		p.approved[f.Path] = true
 		p.chain = []string{f.Path}
 		if err := p.add(s); err != nil {

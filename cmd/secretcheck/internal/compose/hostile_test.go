@@ -74,8 +74,10 @@ func TestHostile(t *testing.T) {
 		"extends of a number":    {one(service("extends: {file: [1], service: x}")), "not what extends takes", "compose.yaml", 2, 28},
 		"extends in a circle":    {one("services:\n  a: {image: i, extends: b}\n  b: {image: i, extends: a}\n"), "extend each other", "compose.yaml", 2, 26},
 		"extends without end":    {one("services:\n" + many.String() + "  s200: {image: i}\n"), "more than 64 times", "", 0, 0},
-		"includes in a circle": {map[string]string{"compose.yaml": "include: [b.yaml]\n" + app, "b.yaml": "include: [compose.yaml]\nservices: {}\n"},
-			"include each other", "b.yaml", 1, 11},
+		"includes in a circle": {
+			map[string]string{"compose.yaml": "include: [b.yaml]\n" + app, "b.yaml": "include: [compose.yaml]\nservices: {}\n"},
+			"include each other", "b.yaml", 1, 11,
+		},
 		"an include of itself":    {one("include: [compose.yaml]\n" + app), "include each other", "compose.yaml", 1, 11},
 		"a remote include":        {one("include: ['https://github.com/canary/x.git']\n" + app), "nothing is fetched", "compose.yaml", 1, 11},
 		"a remote artifact":       {one("include: ['oci://registry.example.com/x:1']\n" + app), "nothing is fetched", "compose.yaml", 1, 11},

@@ -31,7 +31,7 @@ func (p *project) scan(subjects map[string]string) {
 					}
 					p.resource(section.name, entry)
 				}
-				section.value.all(func(name string, v *value) { p.address(v) })
+				section.value.all(func(_ string, v *value) { p.address(v) })
 			}
 		}
 	}
@@ -50,8 +50,15 @@ func (p *project) container(s *source, v *value, service string) {
 	p.lists(s, v.get("env_file"), service, "variables")
 	p.lists(s, v.get("label_file"), service, "labels")
 	for _, path := range [][]string{
-		{"labels"}, {"annotations"}, {"deploy", "labels"}, {"build", "args"}, {"build", "labels"}, {"logging", "options"}, {"storage_opt"},
-		{"sysctls"}, {"provider", "options"},
+		{"labels"},
+		{"annotations"},
+		{"deploy", "labels"},
+		{"build", "args"},
+		{"build", "labels"},
+		{"logging", "options"},
+		{"storage_opt"},
+		{"sysctls"},
+		{"provider", "options"},
 	} {
 		p.named(v.get(path...), service, path[len(path)-1])
 	}
@@ -208,7 +215,9 @@ func (p *project) config(v *value, service string) {
 	}
 }
 
-var line = regexp.MustCompile(`(?m)^[ \t]*(?:export[ \t]+|ENV[ \t]+|ARG[ \t]+|-[ \t]+)?["']?([A-Za-z][A-Za-z0-9_.-]*)["']?[ \t]*[:=][ \t]*["']?([^\s"']+)`)
+func line() *regexp.Regexp {
+	return regexp.MustCompile(`(?m)^[ \t]*(?:export[ \t]+|ENV[ \t]+|ARG[ \t]+|-[ \t]+)?["']?([A-Za-z][A-Za-z0-9_.-]*)["']?[ \t]*[:=][ \t]*["']?([^\s"']+)`)
+}
 
 // resource looks at what is defined at the top.
 func (p *project) resource(section string, entry field) {
@@ -246,7 +255,7 @@ func (p *project) lines(v *value, service string) {
 	if v == nil {
 		return
 	}
-	for _, m := range line.FindAllStringSubmatch(v.text, -1) {
+	for _, m := range p.patterns.line.FindAllStringSubmatch(v.text, -1) {
 		if plaintext.Name(m[1]) && couldBe(m[2]) {
 			p.tell(descriptor.RulePlainText, v, service, "what is called a secret stands in a file that is written here, which everybody who sees it can read", takeFile)
 		}

@@ -32,6 +32,7 @@ type source struct {
 	unset    map[string]bool // variables that it uses and nobody sets
 	included []*source
 	depth    int // of includes
+	patterns patterns
 }
 
 // expand replaces variables as Compose does. What cannot be replaced stays.
@@ -132,7 +133,9 @@ func (v *value) list1() []field {
 // sections are where containers are declared.
 func sections() []string { return []string{"services", "jobs"} }
 
-var plainReference = regexp.MustCompile(`\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))`)
+func plainReference() *regexp.Regexp {
+	return regexp.MustCompile(`\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))`)
+}
 
 // replace looks at each text with variables: what nobody sets is told, at the first place.
 func (p *project) replace(s *source) (err error) {
@@ -163,7 +166,7 @@ func (p *project) replace(s *source) (err error) {
 }
 
 func (p *project) unset(s *source, v *value, missing map[string]bool) {
-	for _, m := range plainReference.FindAllStringSubmatch(v.text, -1) {
+	for _, m := range v.from.patterns.reference.FindAllStringSubmatch(v.text, -1) {
 		name := m[1] + m[2]
 		if name == "" || !missing[name] || s.unset[name] {
 			continue
@@ -178,11 +181,11 @@ func (p *project) unset(s *source, v *value, missing map[string]bool) {
 	}
 }
 
-var upperName = regexp.MustCompile(`^[A-Z][A-Z0-9_]{0,63}$`)
+func upperName() *regexp.Regexp { return regexp.MustCompile(`^[A-Z][A-Z0-9_]{0,63}$`) }
 
 // upper is the name of a variable, behind a comma, where it looks like one.
 func upper(name string) string {
-	if !upperName.MatchString(name) {
+	if !upperName().MatchString(name) {
 		return ""
 	}
 	return ", " + name + ","
@@ -194,7 +197,7 @@ func (v *value) undecided() (open bool) {
 		if !v.scalar {
 			return
 		}
-		for _, m := range plainReference.FindAllStringSubmatch(v.text, -1) {
+		for _, m := range v.from.patterns.reference.FindAllStringSubmatch(v.text, -1) {
 			open = open || v.from.unset[m[1]+m[2]]
 		}
 	})
@@ -211,7 +214,7 @@ func (p *project) open(v *value, name, base string) (*source, error) {
 	if err != nil {
 		return nil, v.fault("correct the path", "the file cannot be read: %s", reason(err))
 	}
-	return &source{name: p.Name(path), path: path, data: data, env: v.from.env}, nil
+	return &source{name: p.Name(path), path: path, data: data, env: v.from.env, patterns: p.patterns}, nil
 }
 
 // inside resolves a path. Nothing is fetched from elsewhere, and nothing outside of the folder is looked at.

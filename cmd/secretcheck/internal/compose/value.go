@@ -153,13 +153,13 @@ func (s *source) parse(data []byte) ([]*value, error) {
 	}
 }
 
-var yamlLine = regexp.MustCompile(`line ([0-9]{1,9}): `)
+func yamlLine() *regexp.Regexp { return regexp.MustCompile(`line ([0-9]{1,9}): `) }
 
 // syntax finds the line in the parser's message, which is the only place where it is told. The rest of the message can quote
 // the file, and is not repeated.
 func (s *source) syntax(err error) error {
 	line := 1
-	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
+	if m := yamlLine().FindStringSubmatch(err.Error()); m != nil {
 		line, _ = strconv.Atoi(m[1])
 	}
 	return &fault{file: s.name, line: max(line, 1), column: 1, message: "not YAML"}
@@ -199,11 +199,11 @@ func (b *builder) value(n *yaml.Node, depth int) (*value, error) {
 		return b.value(n.Alias, depth+1)
 	}
 	v := &value{from: b.from, line: max(n.Line, 1), column: max(n.Column, 1), tag: n.ShortTag()}
-	switch n.Kind {
-	case yaml.ScalarNode:
+	if n.Kind == yaml.ScalarNode {
 		v.scalar, v.text = true, n.Value
 		return v, nil
-	case yaml.SequenceNode:
+	}
+	if n.Kind == yaml.SequenceNode {
 		v.list = true
 		for _, c := range n.Content {
 			item, err := b.value(c, depth+1)
@@ -272,11 +272,11 @@ func (b *builder) merge(v *value, merged []*value, seen map[string]bool) error {
 	return nil
 }
 
-var word = regexp.MustCompile(`^[a-zA-Z][a-zA-Z_-]{0,39}$`)
+func word() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z][a-zA-Z_-]{0,39}$`) }
 
 // quoted is a word, as a key can have been meant, behind a space. Nothing else is repeated: it may be a value.
 func quoted(s string) string {
-	if !word.MatchString(s) {
+	if !word().MatchString(s) {
 		return ""
 	}
 	return ` "` + s + `"`

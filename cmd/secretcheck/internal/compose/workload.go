@@ -126,7 +126,7 @@ func (w *workload) place() *value {
 	if len(w.places) > 0 {
 		return w.places[0]
 	}
-	return w.project.top()
+	return w.top()
 }
 
 // top is the beginning of the project.

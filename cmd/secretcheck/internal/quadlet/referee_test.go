@@ -103,7 +103,7 @@ func generate(t *testing.T, generator, data string) string {
 
 // TestMisspelt: CHK-1127. A key that podman does not know takes the whole service away, and is told.
 func TestMisspelt(t *testing.T) {
-	for key, fix := range map[string]string{"Secrets": "Secret=", "secret": "Secret=", "Enviroment": "Environment=", "EnvironmentFiles": "EnvironmentFile=", "PodmanArg": "PodmanArgs="} {
+	for key, fix := range map[string]string{"Secrets": "Secret=", "secret": "Secret=", "Environmen": "Environment=", "EnvironmentFiles": "EnvironmentFile=", "PodmanArg": "PodmanArgs="} {
 		_, findings := Read(Unit{Name: "x.container", Files: []systemd.File{{Name: "x.container", Data: fmt.Appendf(nil, "[Container]\nImage=x\n%s=canary\n", key)}}})
 		if len(findings) != 1 || !findings[0].Bad() || !strings.Contains(findings[0].Fix, fix) || findings[0].Line != 3 {
 			t.Errorf("%s: %+v", key, findings)

@@ -54,13 +54,10 @@ func uses(l descriptor.Load, g policy.Grant) bool {
 
 // does reports whether the action is one of the grant's. Where a descriptor leaves it open, it is a plain one.
 func does(l descriptor.Load, g policy.Grant) bool {
-	switch l.Action {
-	case "":
+	if l.Action == "" {
 		return slices.Contains(g.Actions, policy.LoadSecret) || slices.Contains(g.Actions, policy.LoadKey)
-	case policy.DeriveKey:
-		return slices.Contains(g.Actions, l.Action) && slices.Contains(g.Purposes, l.Purpose)
 	}
-	return slices.Contains(g.Actions, l.Action)
+	return slices.Contains(g.Actions, l.Action) && (l.Action != policy.DeriveKey || slices.Contains(g.Purposes, l.Purpose))
 }
 
 // covers is the grant's own test. A path that ends in an asterisk stands for every file of a directory.
