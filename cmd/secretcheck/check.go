@@ -15,7 +15,9 @@ import (
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/check"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/collect"
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/compose"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/host"
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/unused"
 	"github.com/llorch/secrets-management/policy"
 )
 
@@ -30,6 +32,9 @@ type checkFlags struct {
 	systemd      string
 	kind         string
 	stdinName    string
+	unusedGrants bool
+	profiles     []string
+	variables    []string
 	output       outputs
 }
 
@@ -44,17 +49,22 @@ func newCheck() *cobra.Command {
   secretcheck check /etc/systemd/system --policy policy.tar.gz --root /
   secretcheck check --all-units --policy policy.tar.gz --root /`,
 		Long: `Read systemd units (*.service with their drop-ins), Kubernetes manifests (*.yaml,
-*.json) and inventories (*.yaml), work out every secret that they load, and judge
-each load by the policy. Directories are searched, - is what is piped in. With
---root the files behind the loads of units and inventories are looked at too, in
-DIR as if it were /; their content is never read, but for the names of variables
-in the environment files of units.
+*.json), Compose projects (*.yaml), Quadlet files (*.container, *.kube) and
+inventories (*.yaml), work out every secret that they load, and judge each load by
+the policy. Directories are searched, - is what is piped in. With --root the files
+behind the loads are looked at too, in DIR as if it were /; their content is never
+read, but for the names of variables in the environment files of units.
 
 A variable, or an option of a command line, whose name ends in token, password,
 secret and the like counts as a secret: see secretcheck rules secret_in_environment.
 
 The files of a pod are judged as the kubelet will make them. A volume without
 items has every key of its secret, PATH/*: a grant has to cover the directory.
+
+Compose files that are named are one project for each folder, as with -f; in a
+directory it is compose.yaml with its override. Variables are those of --env and
+of the .env file, none of the job's. Of a secret that is a file, the container sees
+that file as it is on the host; what Compose makes itself is judged as it makes it.
 
 With --root, directories of the search path for units in DIR are read as systemd
 reads them: a unit in /usr/lib is judged with its drop-ins in /etc, and by a check
@@ -77,6 +87,8 @@ unit's name, and X-Secretcheck-Action=CREDENTIAL:ACTION[:PURPOSE] the action.
 In a manifest, the annotation secretcheck.llorch.dev/service does the former,
 where the label app.kubernetes.io/name or the object's name is not the service,
 and secretcheck.llorch.dev/action, with PATH or VARIABLE before :ACTION, the latter.
+In Compose, x-secretcheck-service and x-secretcheck-action of a service, or labels
+with the names of the annotations, and in Quadlet the settings of a unit do both.
 
 exit codes, of several the first: 5 policy or engine error, 4 bad input or
 usage, 1 denied, 3 undecided, 2 warnings with --fail-on-warn, 0 clean`,
@@ -96,6 +108,9 @@ usage, 1 denied, 3 undecided, 2 warnings with --fail-on-warn, 0 clean`,
 	flags.BoolVar(&f.requireFacts, "require-facts", false, "call a load undecided when its file was not looked at")
 	flags.StringVar(&f.environment, "environment", "", "`NAME` of the environment, for site rules")
 	flags.BoolVar(&f.failOnWarn, "fail-on-warn", false, "exit with 2 when there are warnings")
+	flags.BoolVar(&f.unusedGrants, "unused-grants", false, "warn of grants that none of the loads needs")
+	flags.StringArrayVar(&f.profiles, "profile", nil, "judge the services of Compose profile `NAME` too; repeatable")
+	flags.StringArrayVar(&f.variables, "env", nil, "`NAME=VALUE` for Compose, or NAME, taken from here; repeatable")
 	f.output.register(flags)
 	return cmd
 }
@@ -124,7 +139,12 @@ func runCheck(cmd *cobra.Command, f *checkFlags, paths []string) error {
 	}
 	line := newProgress(cmd.ErrOrStderr())
 	defer line.end()
+	env, err := variables(f.variables)
+	if err != nil {
+		return err
+	}
 	from := options(f, root, version, cmd.InOrStdin())
+	from.Compose = compose.Options{Profiles: f.profiles, Variables: env}
 	from.Progress = func(done int, p string) { line.at("read %d: %s", done, p) }
 	from.Stop = cmd.Context().Done()
 	input := collect.Paths(paths, from)
@@ -132,7 +152,7 @@ func runCheck(cmd *cobra.Command, f *checkFlags, paths []string) error {
 		return err
 	}
 	if input.Descriptors == 0 {
-		return usage("name *.service units, Kubernetes manifests, inventories, or a folder that holds some", "no descriptor found in %q", where(f, paths))
+		return usage("name *.service units, Kubernetes manifests, Compose or Quadlet files, inventories, or a folder that holds some", "no descriptor found in %q", where(f, paths))
 	}
 	if err := f.output.spare(slices.Concat(input.Files, policyFiles(f.policy))); err != nil {
 		return err
@@ -196,6 +216,13 @@ func judge(ctx context.Context, f *checkFlags, input check.Input, root *host.Hos
 	bundle, err := loadPolicy(ctx, f.policy)
 	if err != nil {
 		return none, err
+	}
+	if f.unusedGrants {
+		grants, err := policy.ParseGrants(bundle.Data)
+		if err != nil {
+			return none, unusable(f.policy, err)
+		}
+		input.Findings = append(input.Findings, unused.Grants(filepath.ToSlash(filepath.Clean(f.policy)), grants, input.Loads)...)
 	}
 	engine, err := policy.Open(ctx, bundle, policy.Options{
 		Interpreter: len(input.Loads) <= fewLoads,

@@ -45,6 +45,8 @@ var scripts = map[string]string{
 	"actions":        "CHK-1024",
 	"drop_ins":       "CHK-1019",
 	"kubernetes":     "CHK-1101 CHK-1106 CHK-1107 CHK-1108 CHK-1109",
+	"compose":        "CHK-1120 CHK-1121 CHK-1123 CHK-1131",
+	"quadlet":        "CHK-1126 CHK-1128",
 	"inventory":      "CHK-1029 CHK-1030 SM-LOAD-4005",
 	"walk":           "CHK-1031 CHK-1005",
 	"search_path":    "CHK-1050 CHK-1051 CHK-1052 CHK-1053",

@@ -103,6 +103,7 @@ func Run(ctx context.Context, cfg Config, in Input) Result {
 		}
 		j := c.judgeAll(ctx, l)
 		if j.looked {
+			onHost(l, j.reasons)
 			c.inRoot(j.reasons)
 		}
 		j.breaks(l)

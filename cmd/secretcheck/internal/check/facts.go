@@ -103,6 +103,9 @@ func (c *checker) addFacts(ctx context.Context, l descriptor.Load, req *policy.R
 		foretold(l, r, j)
 		return "", false
 	}
+	if l.Bind {
+		return "", c.mounted(ctx, l, req, j)
+	}
 	if c.cfg.Host == nil && l.Directory {
 		c.onNameAlone(ctx, req, j)
 		j.add(directorySource())

@@ -197,8 +197,14 @@ func (c *checker) qualify(l descriptor.Load, req *policy.Request, j *judgement) 
 	if j.barred != "" && j.verdict == Allowed {
 		j.verdict = Denied
 		reason := barred(l.UID, j.barred, req.Resource.Resolved)
+		if l.Bind {
+			reason.Fix = "give the file on the host to that uid: the container sees it as it is there"
+		}
 		if l.Runtime != nil {
 			reason.Fix = "set fsGroup, which lets that group read the file, and let the security team add \"group_read\" to relax of the grant"
+			if l.Runtime.Fix != "" {
+				reason.Fix = l.Runtime.Fix
+			}
 		}
 		j.add(reason)
 	}

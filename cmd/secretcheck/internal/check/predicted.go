@@ -2,6 +2,7 @@ package check
 
 import (
 	"context"
+	"strings"
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
 	"github.com/llorch/secrets-management/policy"
@@ -40,4 +41,58 @@ func (c *checker) granted(ctx context.Context, f descriptor.Finding) bool {
 		c.result.EngineFailed = true
 	}
 	return may && err == nil
+}
+
+// mounted fills in what a container will see of a file of the host that is mounted into it: the file as it is there, on a
+// path of the container's own. It reports whether what was seen settles the load already.
+func (c *checker) mounted(ctx context.Context, l descriptor.Load, req *policy.Request, j *judgement) bool {
+	if c.cfg.Host == nil || l.HostPath == "" {
+		return false
+	}
+	seen, err := c.cfg.Host.See(l.HostPath, 0) // the engine mounts it as root
+	j.looked = true
+	if err != nil {
+		c.onNameAlone(ctx, req, j)
+		j.unseen(err)
+		return true
+	}
+	if reason, ok := odd(seen.File.Type); ok {
+		c.onNameAlone(ctx, req, j)
+		reason.Message, reason.Fix = "the file is a "+seen.File.Type+" on the host", "name the file of one secret"
+		j.add(reason)
+		return true
+	}
+	f := seen.File
+	f.Symlinks, f.FinalSymlink, f.Mount.ReadOnly = 0, false, true
+	f.OwnerIsMe = f.UID == l.UID
+	f.Readers, f.Writers = admitted(f, 0o040, 0o004), admitted(f, 0o020, 0o002)
+	if f.UID != 0 {
+		f.Writers.UIDs = append(f.Writers.UIDs, 0) // of the directories
+	}
+	req.Resource.Facts, req.Resource.File = policy.FactsPredicted, f
+	if l.Barred(f) {
+		j.barred = req.Resource.Resolved
+	}
+	return false
+}
+
+// onHost names the file on the host in fixes: what the container calls it does not help who has to change it.
+func onHost(l descriptor.Load, reasons []Reason) {
+	if !l.Bind || l.HostPath == "" || strings.Trim(l.HostPath, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./-") != "" {
+		return
+	}
+	for i := range reasons {
+		if strings.HasPrefix(reasons[i].Fix, "chmod ") || strings.HasPrefix(reasons[i].Fix, "chown ") {
+			reasons[i].Fix = strings.ReplaceAll(reasons[i].Fix, l.Path, l.HostPath)
+		}
+	}
+}
+
+// admitted is who a mode lets pass.
+func admitted(f policy.File, group, other uint32) policy.Principals {
+	p := policy.Principals{UIDs: []int64{f.UID}, Everyone: f.Mode&other != 0}
+	if f.Mode&group != 0 {
+		p.GIDs = []int64{f.GID}
+	}
+	return p
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/check"
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/compose"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/kubernetes"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/systemd"
@@ -36,6 +37,9 @@ type Options struct {
 	// Version is that of systemd.
 	Version int
 
+	// Compose is what the files of a project do not tell.
+	Compose compose.Options
+
 	// Stdin is what the path [Stdin] stands for; nil has nothing. StdinName is the file that it would be, for the kinds that
 	// say by it what they are: NAME.service.
 	Stdin     io.Reader
@@ -55,11 +59,12 @@ type Options struct {
 const (
 	KindSystemd    = "systemd"
 	KindKubernetes = "kubernetes"
+	KindCompose    = "compose"
 	KindInventory  = "inventory"
 )
 
 // Kinds lists the kinds of descriptors.
-func Kinds() []string { return []string{KindSystemd, KindKubernetes, KindInventory} }
+func Kinds() []string { return []string{KindSystemd, KindKubernetes, KindCompose, KindInventory} }
 
 // Paths reads every descriptor at the given paths, directories with all that is below them. What cannot be read is a
 // finding, not an error: the rest is judged all the same.
@@ -78,6 +83,10 @@ func Paths(paths []string, o Options) check.Input {
 			c.path(p)
 		}
 	}
+	for _, p := range c.kubes { // behind the manifests, which they name
+		c.kube(p)
+	}
+	c.projects()
 	c.forest()
 	for _, p := range c.late {
 		c.unit(p)
@@ -92,6 +101,11 @@ func Paths(paths []string, o Options) check.Input {
 type collector struct {
 	options Options
 	*view
+
+	searched string // the folder that is being searched
+	composes []composeFile
+	kubes    []string
+
 	input  check.Input
 	seen   map[string]bool // absolute paths, so that a file named twice is judged once
 	inodes []os.FileInfo   // of units that were read, so that an alias is not judged again
@@ -111,6 +125,7 @@ func (c *collector) path(p string) {
 	case err != nil:
 		c.unreadable(p, err)
 	case info.IsDir():
+		c.searched = p
 		c.walk(p)
 	case c.options.Kind != "":
 		c.forced(p)
@@ -132,6 +147,10 @@ func (c *collector) file(p string, explicit bool) {
 	switch {
 	case strings.HasSuffix(p, ".service"):
 		c.unit(p)
+	case strings.HasSuffix(p, ".container"):
+		c.quadlet(p)
+	case strings.HasSuffix(p, ".kube"):
+		c.kubes = append(c.kubes, p)
 	case isYAML(p), isJSON(p):
 		c.structured(p, explicit)
 	case !explicit && otherUnit(p):

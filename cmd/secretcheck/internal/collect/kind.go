@@ -8,12 +8,13 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/compose"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/inventory"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/kubernetes"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/systemd"
 )
 
-var errNoKind = errors.New("no known kind of descriptor: neither a unit, nor a manifest, nor an inventory; --type says which it is")
+var errNoKind = errors.New("no known kind of descriptor: neither a unit, nor a manifest, a Compose file or an inventory; --type says which it is")
 
 // byContent reads a file that was named and whose name says nothing.
 func (c *collector) byContent(p string) {
@@ -94,6 +95,8 @@ func kindOf(data []byte) string {
 			return KindSystemd
 		case kubernetes.Is(data):
 			return KindKubernetes
+		case compose.Is(data):
+			return KindCompose
 		case inventory.IsInventory(data):
 			return KindInventory
 		default:
@@ -115,6 +118,13 @@ func (c *collector) kind(p, name string, data []byte, info fs.FileInfo, kind str
 		loads, findings := c.manifests.Read(report(p), data)
 		c.opened(info)
 		c.judgeable(p, loads, findings)
+	case KindCompose:
+		if len(data) > maxFile {
+			c.unreadable(p, tooLarge(maxFile))
+			return
+		}
+		c.composeFound(p, data, true)
+		c.opened(info)
 	case KindInventory:
 		if len(data) > maxFile {
 			c.unreadable(p, tooLarge(maxFile))

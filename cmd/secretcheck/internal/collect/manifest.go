@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/compose"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/inventory"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/kubernetes"
@@ -44,6 +45,9 @@ func (c *collector) content(p string, data []byte, info os.FileInfo, explicit bo
 		if explicit {
 			c.unreadable(p, errors.New("no known kind of descriptor: of JSON files, Kubernetes manifests are known"))
 		}
+	case compose.Is(data) && len(data) <= maxFile:
+		c.composeFound(p, data, explicit)
+		c.opened(info)
 	case !explicit && len(data) <= maxFile && !inventory.IsInventory(data):
 		c.note(p, descriptor.RuleNoDescriptor, `no Kubernetes manifest, and no inventory: there is no list under "services"`)
 	default:

@@ -59,6 +59,9 @@ func (c *collector) directory(p string) error {
 			c.unit(strings.TrimSuffix(p, ".d"))
 		}
 		return fs.SkipDir
+	case name == containerDropIns, strings.HasSuffix(name, ".container.d"):
+		c.containerDropIns(p)
+		return fs.SkipDir
 	case strings.HasSuffix(name, ".wants"), strings.HasSuffix(name, ".requires"), strings.HasSuffix(name, ".upholds"):
 		return fs.SkipDir
 	}
@@ -113,7 +116,7 @@ func (c *collector) link(p string) {
 		if strings.HasSuffix(p, ".service.d") || filepath.Base(p) == sharedDropIns {
 			_ = c.directory(p)
 		}
-	case !strings.HasSuffix(p, ".service") && !isYAML(p) && (!isJSON(p) || err != nil) && !otherUnit(p):
+	case !strings.HasSuffix(p, ".service") && !isYAML(p) && (!isJSON(p) || err != nil) && !otherUnit(p) && !isQuadlet(p):
 	case c.isNull(p):
 		if strings.HasSuffix(p, ".service") || isYAML(p) {
 			c.note(p, descriptor.RuleMasked, "the unit is masked: it does not start")

@@ -49,6 +49,9 @@ type Load struct {
 	Container string   // of a pod
 	GID       *int64   // of the process, where it is known
 	Runtime   *Runtime // the file at run time, where the descriptor tells all about it
+	Groups    []int64  // all that the process is in, nil where they are not known
+	Bind      bool     // the file at run time is the host's own, mounted at Path
+	HostPath  string   // where that is on the host, empty where the descriptor does not tell
 	Also      []Load   // the same source as other containers see it; the load is as bad as the worst of them
 
 	Doubt *Doubt

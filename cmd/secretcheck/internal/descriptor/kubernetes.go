@@ -9,6 +9,7 @@ type Runtime struct {
 	Links    []string // the links on the way, in order
 	File     policy.File
 	Barred   string // the file, where the account of the service surely may not read it
+	Fix      string // what lets the account read it; empty for what Kubernetes has
 }
 
 // The rules of findings about Kubernetes manifests.

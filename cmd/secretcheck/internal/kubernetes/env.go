@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/plaintext"
 	"github.com/llorch/secrets-management/policy"
 )
 
@@ -38,7 +39,7 @@ func (p *pod) variable(c, e *value, inForce bool) error {
 	switch {
 	case ref == nil:
 		p.plainText(name.string(), e.get("value"), p.service, "a variable")
-		if from := e.get("valueFrom", "configMapKeyRef"); from != nil && secretName(name.string()) {
+		if from := e.get("valueFrom", "configMapKeyRef"); from != nil && plaintext.Name(name.string()) {
 			p.plain(from, p.service, "a ConfigMap")
 		}
 		return nil
@@ -128,7 +129,7 @@ func (p *pod) subPaths(mounts []mount) {
 // plainText tells about a text that is called a secret. Of an annotation only what is behind its prefix tells. Charts
 // write the hash of a secret as checksum/secret, so that pods are made anew when it changes.
 func (f *manifest) plainText(name string, v *value, service, where string) {
-	if !strings.HasPrefix(name, "checksum") && secretName(name[strings.LastIndexByte(name, '/')+1:]) && couldBeSecret(v) {
+	if !strings.HasPrefix(name, "checksum") && plaintext.Name(name[strings.LastIndexByte(name, '/')+1:]) && plaintext.Value(v.string()) {
 		f.plain(v, service, where)
 	}
 }

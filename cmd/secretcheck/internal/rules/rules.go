@@ -40,7 +40,7 @@ func (r Rule) Severity() string {
 
 // All lists every rule by id.
 func All() []Rule {
-	list := slices.Concat(ofPolicy(), ofFiles(), originRules(), ofDescriptors(), ofUnits(), ofKubernetes(), ofHosts(), ofPolicyCheck())
+	list := slices.Concat(ofPolicy(), ofFiles(), originRules(), ofDescriptors(), ofUnits(), ofKubernetes(), ofCompose(), ofHosts(), ofPolicyCheck())
 	slices.SortFunc(list, func(a, b Rule) int { return strings.Compare(a.ID, b.ID) })
 	return list
 }
