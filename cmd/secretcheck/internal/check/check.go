@@ -173,6 +173,11 @@ func (c *checker) add(l descriptor.Load, j judgement) {
 	if out.Grants == nil {
 		out.Grants = []string{}
 	}
+	for i := range out.Reasons {
+		if !out.Reasons[i].told {
+			out.Reasons[i].Fingerprint = printOf(finding(l, out.Reasons[i]))
+		}
+	}
 	c.result.Loads = append(c.result.Loads, out)
 	for _, r := range out.Reasons {
 		if r.Severity != policy.SeverityNote && !r.told {
@@ -195,8 +200,12 @@ func (c *checker) report(f descriptor.Finding) {
 	c.result.Findings = append(c.result.Findings, Finding{
 		Rule: f.Rule, Severity: f.Severity, Message: f.Message, Fix: f.Fix,
 		File: f.File, Line: f.Line, Column: f.Column, EndLine: f.Ended().EndLine, EndColumn: f.Ended().EndColumn, Service: f.Service,
-		Fingerprint: fingerprint(f.Rule, f.Service, string(f.Source), f.Name, f.Path, f.File),
+		Fingerprint: printOf(f),
 	})
+}
+
+func printOf(f descriptor.Finding) string {
+	return fingerprint(f.Rule, f.Service, string(f.Source), f.Name, f.Path, f.File)
 }
 
 // order makes the report independent of the order in which descriptors were found.

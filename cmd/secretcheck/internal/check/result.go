@@ -26,6 +26,8 @@ type Result struct {
 	EngineFailed bool `json:"-"`
 	BadInput     bool `json:"-"`
 
+	Version string `json:"-"` // of this program
+
 	Silent []string `json:"-"` // descriptors that load nothing
 	Rooted bool     `json:"-"` // the host was looked at
 }
@@ -48,6 +50,9 @@ type Load struct {
 
 	EndLine   int `json:"end_line"`
 	EndColumn int `json:"end_column"`
+
+	Snippet    string `json:"snippet"`    // the line, with values masked; empty where it could not be shown so
+	Suppressed bool   `json:"suppressed"` // it is not allowed, and every reason is accepted
 }
 
 // Reason is one thing that the policy, or the check itself, has to say about a load. Message and Fix can come from a
@@ -57,6 +62,8 @@ type Reason struct {
 	Message  string          `json:"message"`
 	Severity policy.Severity `json:"severity"`
 	Fix      string          `json:"fix"`
+
+	Fingerprint string `json:"fingerprint"` // of the finding that it is; empty where that is about the service
 
 	told bool // as a finding, with the place of the setting that is the reason
 }
@@ -74,6 +81,9 @@ type Finding struct {
 	EndColumn   int             `json:"end_column"`
 	Service     string          `json:"service"`
 	Fingerprint string          `json:"fingerprint"`
+
+	Snippet    string       `json:"snippet"`    // as of a load
+	Suppressed *Suppression `json:"suppressed"` // null where it counts
 }
 
 // Summary counts. Loads is always Allowed + Denied + Undecided.
@@ -83,7 +93,8 @@ type Summary struct {
 	Allowed     int `json:"allowed"`
 	Denied      int `json:"denied"`
 	Undecided   int `json:"undecided"`
-	Warnings    int `json:"warnings"` // findings of severity warning
+	Warnings    int `json:"warnings"`   // findings of severity warning that count
+	Suppressed  int `json:"suppressed"` // findings that do not
 }
 
 // The rules of findings that the check itself makes, beside those of descriptors and the codes of the policy.
@@ -100,5 +111,7 @@ const (
 	RuleUnchecked       = "facts_unchecked"     // the host was not looked at, but --require-facts asks for it
 	RuleUnknownUser     = "unknown_user"        // User= names an account that the root does not have
 	RuleInline          = descriptor.RuleInline
-	RuleEngine          = "engine_error" // the policy engine failed on this load
+	RuleWaiverExpired   = "waiver_expired" // a waiver whose time is over, and what it was for is still there
+	RuleWaiverUnused    = "waiver_unused"  // a waiver for nothing
+	RuleEngine          = "engine_error"   // the policy engine failed on this load
 )

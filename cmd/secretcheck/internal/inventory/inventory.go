@@ -12,25 +12,22 @@
 package inventory
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
-	"io"
 	"path"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/strictyaml"
 	"github.com/llorch/secrets-management/policy"
 )
 
 // Read lists the loads of an inventory. One fault makes the whole file bad input; it is the finding.
 func Read(file string, data []byte) ([]descriptor.Load, []descriptor.Finding) {
 	r := &reader{file: file}
-	root, err := document(data)
+	root, err := strictyaml.Document(data)
 	if err == nil {
 		err = r.inventory(root)
 	}
@@ -43,7 +40,7 @@ func Read(file string, data []byte) ([]descriptor.Load, []descriptor.Finding) {
 // IsInventory reports whether YAML looks like one of ours: a list under "services". A Compose file has a mapping there.
 // What does not parse is taken for one, so that the fault is told.
 func IsInventory(data []byte) bool {
-	root, err := document(data)
+	root, err := strictyaml.Document(data)
 	if err != nil {
 		return true
 	}
@@ -58,78 +55,27 @@ func IsInventory(data []byte) bool {
 	return false
 }
 
-// fault is an error at a place.
-type fault struct {
-	line, column int
-	message      string
-}
-
-func (f *fault) Error() string { return f.message }
-
-func at(n *yaml.Node, format string, args ...any) error {
-	return &fault{max(n.Line, 1), max(n.Column, 1), fmt.Sprintf(format, args...)}
-}
-
-// document parses the one YAML document of a file into nodes, which expands no alias.
-func document(data []byte) (*yaml.Node, error) {
-	decoder := yaml.NewDecoder(bytes.NewReader(data))
-	var doc, more yaml.Node
-	err := decoder.Decode(&doc)
-	switch {
-	case errors.Is(err, io.EOF):
-		return nil, &fault{1, 1, "the file is empty"}
-	case err != nil:
-		return nil, syntaxFault(err)
-	}
-	if err := decoder.Decode(&more); !errors.Is(err, io.EOF) {
-		return nil, &fault{max(more.Line, 1), max(more.Column, 1), "more than one YAML document"}
-	}
-	return doc.Content[0], nil
-}
-
-var yamlLine = regexp.MustCompile(`line ([0-9]{1,9}): `)
-
-// syntaxFault finds the line in the parser's message, which is the only place where it is told. The rest of the message
-// can quote the file, which need not be an inventory, and is not repeated.
-func syntaxFault(err error) error {
-	line := 1
-	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
-		line, _ = strconv.Atoi(m[1])
-	}
-	return &fault{max(line, 1), 1, "not YAML"}
-}
-
-var word = regexp.MustCompile(`^[a-z_]{1,32}$`)
-
-// quoted is a word, as it can have been meant, behind a space. Nothing else is repeated: it may be a value.
-func quoted(s string) string {
-	if !word.MatchString(s) {
-		return ""
-	}
-	return ` "` + s + `"`
-}
-
 type reader struct {
 	file  string
 	loads []descriptor.Load
 }
 
 func (r *reader) finding(err error) descriptor.Finding {
-	f := &fault{1, 1, err.Error()}
+	f := &strictyaml.Fault{Line: 1, Column: 1, Message: err.Error()}
 	_ = errors.As(err, &f)
 	return descriptor.Finding{
-		Rule: descriptor.RuleUnparsable, Severity: policy.SeverityError, Message: f.message,
+		Rule: descriptor.RuleUnparsable, Severity: policy.SeverityError, Message: f.Message,
 		Fix:      "an inventory is services: [{service, uid, loads: [{action, source, path or name, purpose}]}]; all but purpose is required",
-		Position: descriptor.Position{File: r.file, Line: f.line, Column: f.column},
+		Position: descriptor.Position{File: r.file, Line: f.Line, Column: f.Column},
 	}
 }
 
 func (r *reader) inventory(root *yaml.Node) error {
-	top, err := mapping(root, "services")
+	top, err := strictyaml.Mapping(root, "services")
 	if err != nil {
 		return err
 	}
-	services, err := list(root, top, "services")
+	services, err := strictyaml.List(root, top, "services")
 	if err != nil {
 		return err
 	}
@@ -142,22 +88,22 @@ func (r *reader) inventory(root *yaml.Node) error {
 }
 
 func (r *reader) service(n *yaml.Node) error {
-	m, err := mapping(n, "service", "uid", "loads")
+	m, err := strictyaml.Mapping(n, "service", "uid", "loads")
 	if err != nil {
 		return err
 	}
-	service, err := text(n, m, "service")
+	service, err := strictyaml.Text(n, m, "service")
 	if err != nil {
 		return err
 	}
 	if !descriptor.ValidService(service) {
-		return at(m["service"], "service is not a name of visible ASCII characters")
+		return strictyaml.At(m["service"], "service is not a name of visible ASCII characters")
 	}
 	uid, err := number(n, m, "uid")
 	if err != nil {
 		return err
 	}
-	loads, err := list(n, m, "loads")
+	loads, err := strictyaml.List(n, m, "loads")
 	if err != nil {
 		return err
 	}
@@ -173,31 +119,31 @@ func (r *reader) service(n *yaml.Node) error {
 }
 
 func (r *reader) load(n *yaml.Node) (l descriptor.Load, err error) {
-	m, err := mapping(n, "action", "source", "path", "name", "purpose")
+	m, err := strictyaml.Mapping(n, "action", "source", "path", "name", "purpose")
 	if err != nil {
 		return l, err
 	}
-	action, err := text(n, m, "action")
+	action, err := strictyaml.Text(n, m, "action")
 	if err != nil {
 		return l, err
 	}
-	source, err := text(n, m, "source")
+	source, err := strictyaml.Text(n, m, "source")
 	if err != nil {
 		return l, err
 	}
 	l.Action, l.Source = policy.Action(action), policy.Source(source)
 	l.Position = descriptor.Position{File: r.file, Line: n.Line, Column: n.Column}
 	if !descriptor.ValidAction(l.Action) {
-		return l, at(m["action"], "action%s is none of load_secret, load_key, derive_key", quoted(action))
+		return l, strictyaml.At(m["action"], "action%s is none of load_secret, load_key, derive_key", strictyaml.Quoted(action))
 	}
 	if err := r.reference(n, m, &l); err != nil {
 		return l, err
 	}
 	if (l.Action == policy.DeriveKey) != (m["purpose"] != nil) {
-		return l, at(n, "purpose belongs to derive_key, and derive_key needs one")
+		return l, strictyaml.At(n, "purpose belongs to derive_key, and derive_key needs one")
 	}
 	if m["purpose"] != nil {
-		l.Purpose, err = text(n, m, "purpose")
+		l.Purpose, err = strictyaml.Text(n, m, "purpose")
 	}
 	return l, err
 }
@@ -210,12 +156,12 @@ func (r *reader) reference(n *yaml.Node, m map[string]*yaml.Node, l *descriptor.
 		key, other = "path", "name"
 	case policy.SourceCredential, policy.SourceEnv:
 	default:
-		return at(m["source"], "source%s is none of file, credential, env", quoted(string(l.Source)))
+		return strictyaml.At(m["source"], "source%s is none of file, credential, env", strictyaml.Quoted(string(l.Source)))
 	}
 	if m[other] != nil {
-		return at(m[other], "a load from source %s has a %s, not a %s", l.Source, key, other)
+		return strictyaml.At(m[other], "a load from source %s has a %s, not a %s", l.Source, key, other)
 	}
-	value, err := text(n, m, key)
+	value, err := strictyaml.Text(n, m, key)
 	if err != nil {
 		return err
 	}
@@ -223,13 +169,13 @@ func (r *reader) reference(n *yaml.Node, m map[string]*yaml.Node, l *descriptor.
 	if key == "name" {
 		l.Name = value
 		if !validName(value) {
-			return at(m[key], "name is not 1 to 255 printable ASCII characters without / : =")
+			return strictyaml.At(m[key], "name is not 1 to 255 printable ASCII characters without / : =")
 		}
 		return nil
 	}
 	l.Path = value
 	if !path.IsAbs(value) || path.Clean(value) != value || len(value) > 4095 || strings.ContainsRune(value, 0) {
-		return at(m[key], "path is not absolute and clean (no //, /./, /../ or / at its end)")
+		return strictyaml.At(m[key], "path is not absolute and clean (no //, /./, /../ or / at its end)")
 	}
 	return nil
 }
@@ -245,4 +191,16 @@ func validName(s string) bool {
 		}
 	}
 	return true
+}
+
+func number(parent *yaml.Node, m map[string]*yaml.Node, key string) (int64, error) {
+	n := m[key]
+	if n == nil {
+		return 0, strictyaml.At(parent, "key %q is missing: it is required, the number of the account that the service runs as", key)
+	}
+	uid, err := strconv.ParseUint(n.Value, 10, 32)
+	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int" || err != nil {
+		return 0, strictyaml.At(n, "%s is not a user id: it is required, the number of the account that the service runs as", key)
+	}
+	return int64(uid), nil
 }

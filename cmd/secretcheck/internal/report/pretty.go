@@ -75,26 +75,32 @@ func complaint(b *bytes.Buffer, severity, code, message, fix string) {
 	}
 }
 
-// others are the findings that no load shows already.
+// others shows the findings that no load shows already.
 func others(b *bytes.Buffer, r check.Result) {
+	for i, f := range besides(r) {
+		if i == 0 && len(r.Loads) > 0 {
+			b.WriteString("\nin the descriptors\n")
+		}
+		fmt.Fprintf(b, "  %s\n", place(f.File, f.Line, f.Column))
+		complaint(b, string(f.Severity), f.Rule, f.Message, f.Fix)
+	}
+}
+
+// besides lists the findings that are no reason of a load.
+func besides(r check.Result) []check.Finding {
 	shown := map[string]bool{}
 	for _, l := range r.Loads {
 		for _, reason := range l.Reasons {
 			shown[reason.Code+"\x00"+reason.Message+"\x00"+place(l.File, l.Line, l.Column)] = true
 		}
 	}
-	header := len(r.Loads) > 0
+	var list []check.Finding
 	for _, f := range r.Findings {
-		if shown[f.Rule+"\x00"+f.Message+"\x00"+place(f.File, f.Line, f.Column)] {
-			continue
+		if !shown[f.Rule+"\x00"+f.Message+"\x00"+place(f.File, f.Line, f.Column)] {
+			list = append(list, f)
 		}
-		if header {
-			b.WriteString("\nin the descriptors\n")
-			header = false
-		}
-		fmt.Fprintf(b, "  %s\n", place(f.File, f.Line, f.Column))
-		complaint(b, string(f.Severity), f.Rule, f.Message, f.Fix)
 	}
+	return list
 }
 
 func summary(b *bytes.Buffer, r check.Result) {
