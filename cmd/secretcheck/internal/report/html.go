@@ -69,17 +69,17 @@ func HTML(w io.Writer, r check.Result) error {
 		StyleHash: hashed(style), ScriptHash: hashed(script),
 	}
 	p.matrix(r.Loads)
-	accepted := map[string]*check.Suppression{}
+	why, accepted := pages(), map[string]*check.Suppression{}
 	for _, f := range r.Findings {
 		if f.Suppressed != nil {
 			accepted[f.Fingerprint] = f.Suppressed
 		}
 	}
 	for i := range r.Loads {
-		p.Entries = append(p.Entries, htmlLoad(i, &r.Loads[i], accepted))
+		p.Entries = append(p.Entries, htmlLoad(i, &r.Loads[i], accepted, why))
 	}
 	for i, f := range besides(r) {
-		p.Entries = append(p.Entries, htmlFinding(i, f))
+		p.Entries = append(p.Entries, htmlFinding(i, f, why))
 	}
 	var b bytes.Buffer
 	if err := t.Execute(&b, p); err != nil {
@@ -158,7 +158,7 @@ func mark(l *check.Load) string {
 
 func loadID(i int) string { return fmt.Sprintf("load-%d", i+1) }
 
-func htmlLoad(i int, l *check.Load, accepted map[string]*check.Suppression) htmlEntry {
+func htmlLoad(i int, l *check.Load, accepted map[string]*check.Suppression, why map[string]string) htmlEntry {
 	e := htmlEntry{
 		ID: loadID(i), Kind: string(l.Verdict), Class: string(l.Verdict), Tag: string(l.Verdict), Service: Text(l.Service),
 		Title: Text(string(l.Action)) + " " + what(*l), Place: place(l.File, l.Line, l.Column), Snippet: Text(l.Snippet),
@@ -168,7 +168,7 @@ func htmlLoad(i int, l *check.Load, accepted map[string]*check.Suppression) html
 		e.Tag += ", accepted"
 	}
 	for _, r := range l.Reasons {
-		reason := htmlReason{Class: string(r.Severity), Tag: Text(string(r.Severity)), Rule: Text(r.Code), Message: Text(r.Message), Fix: Text(r.Fix), Why: why(r.Code)}
+		reason := htmlReason{Class: string(r.Severity), Tag: Text(string(r.Severity)), Rule: Text(r.Code), Message: Text(r.Message), Fix: Text(r.Fix), Why: why[r.Code]}
 		if s := accepted[r.Fingerprint]; s != nil {
 			reason.Accepted = acceptance(s)
 		}
@@ -177,8 +177,8 @@ func htmlLoad(i int, l *check.Load, accepted map[string]*check.Suppression) html
 	return e
 }
 
-func htmlFinding(i int, f check.Finding) htmlEntry {
-	r := htmlReason{Class: string(f.Severity), Tag: Text(string(f.Severity)), Rule: Text(f.Rule), Message: Text(f.Message), Fix: Text(f.Fix), Why: why(f.Rule)}
+func htmlFinding(i int, f check.Finding, why map[string]string) htmlEntry {
+	r := htmlReason{Class: string(f.Severity), Tag: Text(string(f.Severity)), Rule: Text(f.Rule), Message: Text(f.Message), Fix: Text(f.Fix), Why: why[f.Rule]}
 	if f.Suppressed != nil {
 		r.Accepted = acceptance(f.Suppressed)
 	}
@@ -188,11 +188,11 @@ func htmlFinding(i int, f check.Finding) htmlEntry {
 	}
 }
 
-// why is what the page of a rule says about its sense.
-func why(rule string) string {
-	r, ok, _ := rules.Find(rule)
-	if !ok {
-		return ""
+// pages is what the page of each rule says about its sense.
+func pages() map[string]string {
+	m := map[string]string{}
+	for _, r := range rules.All() {
+		m[r.ID] = r.Means + " " + r.Why
 	}
-	return r.Means + " " + r.Why
+	return m
 }
