@@ -17,7 +17,13 @@ require (
 	pgregory.net/rapid v1.3.0
 )
 
-require sigs.k8s.io/yaml v1.6.0
+require (
+	github.com/chromedp/cdproto v0.159.0
+	github.com/chromedp/chromedp v0.23.0
+	sigs.k8s.io/yaml v1.6.0
+)
+
+require github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect
 
 require (
 	github.com/compose-spec/compose-go/v2 v2.16.2

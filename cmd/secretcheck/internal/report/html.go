@@ -69,12 +69,7 @@ func HTML(w io.Writer, r check.Result) error {
 		StyleHash: hashed(style), ScriptHash: hashed(script),
 	}
 	p.matrix(r.Loads)
-	why, accepted := pages(), map[string]*check.Suppression{}
-	for _, f := range r.Findings {
-		if f.Suppressed != nil {
-			accepted[f.Fingerprint] = f.Suppressed
-		}
-	}
+	why, accepted := pages(), acceptances(r)
 	for i := range r.Loads {
 		p.Entries = append(p.Entries, htmlLoad(i, &r.Loads[i], accepted, why))
 	}

@@ -5,15 +5,25 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/check"
 	"github.com/llorch/secrets-management/policy"
 )
 
+// Style is how a report for people looks. The zero value is plain, in lines as long as they are.
+type Style struct {
+	Color bool
+	Width int // of a line, in characters
+}
+
 // Pretty writes the report for people: each service with its loads, then what was found besides, the count, and the
 // next step last.
-func Pretty(w io.Writer, r check.Result) error {
-	var b bytes.Buffer
+func Pretty(w io.Writer, r check.Result) error { return Style{}.Pretty(w, r) }
+
+// Pretty is [Pretty] in a style.
+func (s Style) Pretty(w io.Writer, r check.Result) error {
+	b := sheet{Style: s, accepted: acceptances(r)}
 	service, first := "", true
 	for _, l := range r.Loads {
 		if first || l.Service != service {
@@ -23,20 +33,87 @@ func Pretty(w io.Writer, r check.Result) error {
 			fmt.Fprintf(&b, "%s\n", Text(l.Service))
 			service, first = l.Service, false
 		}
-		load(&b, l)
+		b.load(l)
 	}
-	others(&b, r)
-	summary(&b, r)
+	b.others(r)
+	summary(&b.Buffer, r)
 	_, err := w.Write(b.Bytes())
 	return err
 }
 
-func load(b *bytes.Buffer, l check.Load) {
-	fmt.Fprintf(b, "  %-9s  %-11s  %s\n", l.Verdict, Text(string(l.Action)), what(l))
+// sheet is a report for people in the making.
+type sheet struct {
+	bytes.Buffer
+	Style
+
+	accepted map[string]*check.Suppression // by fingerprint
+}
+
+// acceptances says of which findings why they do not count.
+func acceptances(r check.Result) map[string]*check.Suppression {
+	m := map[string]*check.Suppression{}
+	for _, f := range r.Findings {
+		if f.Suppressed != nil {
+			m[f.Fingerprint] = f.Suppressed
+		}
+	}
+	return m
+}
+
+func (b *sheet) load(l check.Load) {
+	verdict := string(l.Verdict)
+	if l.Suppressed {
+		verdict = "accepted"
+	}
+	fmt.Fprintf(b, "  %s%s  %-11s  %s\n", b.paint(verdict), strings.Repeat(" ", max(0, 9-len(verdict))), Text(string(l.Action)), what(l))
 	fmt.Fprintf(b, "%sat %s\n", indent, place(l.File, l.Line, l.Column))
 	for _, r := range l.Reasons {
-		complaint(b, string(r.Severity), r.Code, r.Message, r.Fix)
+		b.complaint(string(r.Severity), r.Code, r.Message, r.Fix)
+		b.acceptance(b.accepted[r.Fingerprint])
 	}
+}
+
+// acceptance says who answers for what was complained about.
+func (b *sheet) acceptance(s *check.Suppression) {
+	if s != nil {
+		fmt.Fprintf(b, "%s%s\n", indent, b.wrap(acceptance(s), len(indent)))
+	}
+}
+
+// paint gives a word of ours its colour.
+func (s Style) paint(word string) string {
+	color, known := map[string]string{
+		"allowed": "32", "denied": "31", "undecided": "33", "accepted": "36", "error": "31", "warning": "33", "note": "36",
+	}[word]
+	if !s.Color || !known {
+		return word
+	}
+	return "\x1b[" + color + "m" + word + "\x1b[0m"
+}
+
+// wrap breaks a text that does not fit behind so many characters, between words; what follows is indented as far.
+func (s Style) wrap(text string, behind int) string {
+	room := s.Width - behind
+	if s.Width == 0 || room < 20 {
+		return text
+	}
+	var out strings.Builder
+	used := 0
+	for i, word := range strings.Fields(text) {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case i == 0:
+		case used+1+n > room:
+			out.WriteString("\n" + strings.Repeat(" ", behind))
+			used = 0
+		default:
+			out.WriteByte(' ')
+			used++
+		}
+		out.WriteString(word)
+		used += n
+	}
+	return out.String()
 }
 
 const indent = "             "
@@ -68,21 +145,23 @@ func place(file string, line, column int) string {
 	return fmt.Sprintf("%s:%d:%d", Text(file), line, column)
 }
 
-func complaint(b *bytes.Buffer, severity, code, message, fix string) {
-	fmt.Fprintf(b, "%s%s %s: %s\n", indent, Text(severity), Text(code), Text(message))
+func (b *sheet) complaint(severity, code, message, fix string) {
+	severity = Text(severity)
+	fmt.Fprintf(b, "%s%s %s\n", indent, b.paint(severity), b.wrap(Text(code)+": "+Text(message), len(indent)+len(severity)+1))
 	if fix != "" {
-		fmt.Fprintf(b, "%sfix: %s\n", indent, Text(fix))
+		fmt.Fprintf(b, "%sfix: %s\n", indent, b.wrap(Text(fix), len(indent)+5))
 	}
 }
 
 // others shows the findings that no load shows already.
-func others(b *bytes.Buffer, r check.Result) {
+func (b *sheet) others(r check.Result) {
 	for i, f := range besides(r) {
 		if i == 0 && len(r.Loads) > 0 {
 			b.WriteString("\nin the descriptors\n")
 		}
 		fmt.Fprintf(b, "  %s\n", place(f.File, f.Line, f.Column))
-		complaint(b, string(f.Severity), f.Rule, f.Message, f.Fix)
+		b.complaint(string(f.Severity), f.Rule, f.Message, f.Fix)
+		b.acceptance(f.Suppressed)
 	}
 }
 
@@ -142,7 +221,7 @@ func count(n int, noun string) string {
 func next(r check.Result) string {
 	for _, l := range r.Loads {
 		for _, reason := range l.Reasons {
-			if reason.Code == "no_grant" && l.Verdict == check.Denied {
+			if reason.Code == "no_grant" && l.Verdict == check.Denied && !l.Suppressed {
 				return "see what the service may ask for: secretcheck policy can " + canArguments(l.Service)
 			}
 		}
@@ -152,11 +231,11 @@ func next(r check.Result) string {
 		return "correct the policy"
 	case r.BadInput:
 		return "correct the descriptors that could not be read"
-	case s.Denied > 0:
+	case r.Open(check.Denied) > 0:
 		return "apply the fixes above and check again"
-	case s.Undecided > 0 && !r.Rooted:
+	case r.Open(check.Undecided) > 0 && !r.Rooted:
 		return "settle what is undecided, with --root for facts about files"
-	case s.Undecided > 0:
+	case r.Open(check.Undecided) > 0:
 		return "settle what is undecided"
 	case s.Warnings > 0:
 		return "nothing is refused; look at the warnings"

@@ -160,3 +160,30 @@ func TestPrettyNamesWhatLoadsNothing(t *testing.T) {
 		t.Errorf("want %q at the start of\n%s", want, b.String())
 	}
 }
+
+// On a terminal the words have colours, and no line is longer than the terminal is wide; who answers for what is
+// accepted is told. (CHK-1145)
+func TestCHK1145Style(t *testing.T) {
+	var b bytes.Buffer
+	if err := (Style{Color: true, Width: 60}).Pretty(&b, full(strings.Repeat("many words ", 30))); err != nil {
+		t.Fatal(err)
+	}
+	out := b.String()
+	for _, want := range []string{"\x1b[32mallowed\x1b[0m    load", "\x1b[31mdenied\x1b[0m     load", "\x1b[36maccepted\x1b[0m   load", "\x1b[31merror\x1b[0m no_grant", "waived until 2030-01-01 by many"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	plain := strings.NewReplacer("\x1b[31m", "", "\x1b[32m", "", "\x1b[33m", "", "\x1b[36m", "", "\x1b[0m", "").Replace(out)
+	for line := range strings.Lines(plain) {
+		if n := len([]rune(strings.TrimRight(line, "\n"))); n > 60 && strings.HasPrefix(line, indent) && !strings.Contains(line, " at ") {
+			t.Errorf("%d characters: %s", n, line)
+		}
+	}
+	for _, p := range []Style{{}, {Width: 20}} {
+		var b bytes.Buffer
+		if err := p.Pretty(&b, full("x")); err != nil || strings.Contains(b.String(), "\x1b") {
+			t.Errorf("%v: %q", err, b.String())
+		}
+	}
+}
