@@ -61,7 +61,7 @@ exit codes: 4 bad input or usage, 1 the log is not what was written, 0 it is`,
 	flags.SortFlags = false
 	flags.StringVar(&f.expect, "expect-head", "", "`HEAD` that an earlier run printed: it has to be in the chain")
 	flags.StringVar(&f.after, "after", "", "`HEAD` that the first entry follows, where older files are not at hand")
-	f.output.register(flags)
+	f.output.register(flags, formatNames)
 	return cmd
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/compose"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/host"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/unused"
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/waivers"
 	"github.com/llorch/secrets-management/policy"
 )
 
@@ -28,6 +30,10 @@ type checkFlags struct {
 	environment  string
 	requireFacts bool
 	failOnWarn   bool
+	failOn       string
+	waivers      string
+	baseline     string
+	config       config
 	allUnits     bool
 	systemd      string
 	kind         string
@@ -107,23 +113,31 @@ usage, 1 denied, 3 undecided, 2 warnings with --fail-on-warn, 0 clean`,
 	flags.StringVar(&f.systemd, "systemd-version", "", "read units as version `N` of systemd does (default that of DIR, else 257)")
 	flags.BoolVar(&f.requireFacts, "require-facts", false, "call a load undecided when its file was not looked at")
 	flags.StringVar(&f.environment, "environment", "", "`NAME` of the environment, for site rules")
-	flags.BoolVar(&f.failOnWarn, "fail-on-warn", false, "exit with 2 when there are warnings")
+	flags.StringVar(&f.waivers, "waivers", "", "what is accepted for a time stands in `FILE`")
+	flags.StringVar(&f.baseline, "baseline", "", "only what is not in the JSON report `FILE` counts")
+	flags.StringVar(&f.failOn, "fail-on", "error", "exit with 2 when something of `SEVERITY` or worse is found: error, warning, note")
+	flags.BoolVar(&f.failOnWarn, "fail-on-warn", false, "the same as --fail-on warning")
 	flags.BoolVar(&f.unusedGrants, "unused-grants", false, "warn of grants that none of the loads needs")
 	flags.StringArrayVar(&f.profiles, "profile", nil, "judge the services of Compose profile `NAME` too; repeatable")
 	flags.StringArrayVar(&f.variables, "env", nil, "`NAME=VALUE` for Compose, or NAME, taken from here; repeatable")
-	f.output.register(flags)
+	f.config.register(flags)
+	f.output.register(flags, checkFormats)
 	return cmd
 }
 
 func runCheck(cmd *cobra.Command, f *checkFlags, paths []string) error {
 	const hint = "secretcheck check --help"
+	paths, err := f.config.apply(cmd.Flags(), paths)
+	if err != nil {
+		return err
+	}
 	if len(paths) == 0 && !f.allUnits {
 		return usage(hint, "no descriptor given")
 	}
 	if f.policy == "" {
 		return usage("add --policy with a folder of rules and grants or a bundle", "no policy given")
 	}
-	if err := errors.Join(f.output.valid(), f.validKind()); err != nil {
+	if err := errors.Join(f.output.valid(), f.valid()); err != nil {
 		return err
 	}
 	root, err := openRoot(f.root)
@@ -161,18 +175,24 @@ func runCheck(cmd *cobra.Command, f *checkFlags, paths []string) error {
 	if err != nil {
 		return err
 	}
+	if err := f.accept(&result); err != nil {
+		return err
+	}
 	line.end()
 	if err := f.output.write(cmd.OutOrStdout(), result); err != nil {
 		return err
 	}
-	if code := exitCode(result, f.failOnWarn); code != exitClean {
+	if code := exitCode(result, f.threshold()); code != exitClean {
 		return &failure{code: code}
 	}
 	return nil
 }
 
-// validKind refuses a kind of descriptor that there is none of.
-func (f *checkFlags) validKind() error {
+// valid refuses a kind of descriptor and a severity that there is none of.
+func (f *checkFlags) valid() error {
+	if !slices.Contains([]string{"error", "warning", "note"}, f.failOn) {
+		return usage("--fail-on takes error, warning or note", "unknown severity %q", f.failOn)
+	}
 	if f.kind != "" && !slices.Contains(collect.Kinds(), f.kind) {
 		return usage("--type takes "+strings.Join(collect.Kinds(), ", "), "unknown type %q", f.kind)
 	}
@@ -269,21 +289,61 @@ type shortPathError struct{ *os.PathError }
 
 func (e *shortPathError) Error() string { return e.Path + ": " + e.Err.Error() }
 
-// isError reports whether a finding means that a service will not work, whatever becomes of its loads.
-func isError(f check.Finding) bool { return f.Severity == policy.SeverityError }
+// accept lets what the waivers and the baseline have no longer count.
+func (f *checkFlags) accept(r *check.Result) error {
+	r.Version = version()
+	if f.baseline != "" {
+		report, err := readBounded(f.baseline, maxConfig)
+		if err == nil {
+			err = waivers.Baseline(r, report)
+		}
+		if err != nil {
+			return usage("--baseline takes what --format json has written", "baseline: %w", named(f.baseline, err))
+		}
+	}
+	if f.waivers == "" {
+		return nil
+	}
+	data, err := readBounded(f.waivers, maxConfig)
+	if err != nil {
+		return usage("--waivers takes a YAML file; see docs/schema/waivers.schema.json", "waivers: %w", short(err))
+	}
+	list, err := waivers.Parse(filepath.ToSlash(filepath.Clean(f.waivers)), data)
+	if err != nil {
+		return faultIn(f.waivers, err)
+	}
+	list.Apply(r, time.Now())
+	return nil
+}
+
+// named puts the file before an error that does not have it.
+func named(file string, err error) error {
+	if errors.Is(err, waivers.ErrBaseline) {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return short(err)
+}
+
+// threshold is the least severity that fails a check.
+func (f *checkFlags) threshold() policy.Severity {
+	if f.failOnWarn && f.failOn == string(policy.SeverityError) {
+		return policy.SeverityWarning
+	}
+	return policy.Severity(f.failOn)
+}
 
 // exitCode picks the highest of the codes that apply.
-func exitCode(r check.Result, failOnWarn bool) int {
+func exitCode(r check.Result, least policy.Severity) int {
 	switch {
 	case r.EngineFailed:
 		return exitPolicy
 	case r.BadInput:
 		return exitInput
-	case r.Summary.Denied > 0 || slices.ContainsFunc(r.Findings, isError):
+	case r.Open(check.Denied) > 0 || r.Worst(policy.SeverityError):
 		return exitDenied
-	case r.Summary.Undecided > 0:
+	case r.Open(check.Undecided) > 0:
 		return exitUndecided
-	case failOnWarn && r.Summary.Warnings > 0:
+	case least != policy.SeverityError && r.Worst(least):
 		return exitWarned
 	}
 	return exitClean

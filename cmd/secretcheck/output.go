@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -12,46 +13,54 @@ import (
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/report"
 )
 
-// format is a way to write a report, nil where there is none of that name.
+// format is a way to write the report of a check, nil where there is none of that name.
 func format(name string) func(io.Writer, check.Result) error {
-	switch name {
-	case "pretty":
-		return report.Pretty
-	case "json":
-		return report.JSON
-	}
-	return nil
+	return map[string]func(io.Writer, check.Result) error{
+		"pretty": report.Pretty, "json": report.JSON, "sarif": report.SARIF, "junit": report.JUnit,
+		"github": report.GitHub, "markdown": report.Markdown, "html": report.HTML,
+	}[name]
 }
 
-const formatNames = "pretty or json"
+// The formats of a check, and those of every other report.
+const (
+	checkFormats = "pretty, json, sarif, junit, github, markdown or html"
+	formatNames  = "pretty or json"
+)
 
 // outputs are where reports go: one format to stdout, any number to files.
 type outputs struct {
 	format string
 	files  []string
+	names  string // of the formats that there are
 }
 
-func (o *outputs) register(flags *pflag.FlagSet) {
-	flags.StringVar(&o.format, "format", "pretty", "write the report to stdout as `F`, "+formatNames)
+func (o *outputs) register(flags *pflag.FlagSet, names string) {
+	o.names = names
+	flags.StringVar(&o.format, "format", "pretty", "write the report to stdout as `F`: "+names)
 	flags.StringArrayVar(&o.files, "output", nil, "write it to a file as well, as `F=FILE`; can be repeated")
 }
 
 // valid refuses before any work is done.
 func (o *outputs) valid() error {
-	if format(o.format) == nil {
-		return usage("--format takes "+formatNames, "unknown format %q", o.format)
+	if !o.has(o.format) {
+		return usage("--format takes "+o.names, "unknown format %q", o.format)
 	}
 	for _, f := range o.files {
-		const hint = "--output takes F=FILE, F being " + formatNames
+		hint := "--output takes F=FILE, F being " + o.names
 		kind, name, _ := strings.Cut(f, "=")
 		if name == "" {
 			return usage(hint, "output %q is not F=FILE", f)
 		}
-		if format(kind) == nil {
+		if !o.has(kind) {
 			return usage(hint, "unknown format %q", kind)
 		}
 	}
 	return nil
+}
+
+// has reports whether there is a format of that name.
+func (o *outputs) has(name string) bool {
+	return format(name) != nil && slices.Contains(strings.FieldsFunc(o.names, func(r rune) bool { return r == ',' || r == ' ' }), name)
 }
 
 // spare refuses to write a report over a file that the check has read.
@@ -73,8 +82,22 @@ func (o *outputs) spare(inputs []os.FileInfo) error {
 
 func (o *outputs) write(stdout io.Writer, r check.Result) error {
 	return o.writeWith(stdout, func(kind string) func(io.Writer) error {
-		return func(w io.Writer) error { return format(kind)(w, r) }
+		return func(w io.Writer) error {
+			if kind == "pretty" {
+				return styleOf(w).Pretty(w, r)
+			}
+			return format(kind)(w, r)
+		}
 	})
+}
+
+// styleOf is for a terminal what its width and NO_COLOR (no-color.org) say, and plain for anything else.
+func styleOf(w io.Writer) report.Style {
+	f, ok := w.(*os.File)
+	if !ok || !isTerminal(f) {
+		return report.Style{}
+	}
+	return report.Style{Color: os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb", Width: width(f)}
 }
 
 // writeWith writes one report in all formats that were asked for.

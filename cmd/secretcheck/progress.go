@@ -28,10 +28,16 @@ func newProgress(w io.Writer) *progress {
 	if !ok {
 		return nil
 	}
-	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+	if !isTerminal(f) {
 		return nil
 	}
 	return startProgress(w, time.Now)
+}
+
+// isTerminal reports whether a file is one, or the null device, to which it does not matter.
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 func startProgress(w io.Writer, now func() time.Time) *progress {

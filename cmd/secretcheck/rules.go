@@ -37,7 +37,7 @@ func runRules(w io.Writer, args []string, kind string) error {
 	switch {
 	case len(args) > 1:
 		return usage("secretcheck rules --help", "rules takes one id")
-	case format(kind) == nil:
+	case kind != "pretty" && kind != "json":
 		return usage("--format takes "+formatNames, "unknown format %q", kind)
 	case len(args) == 1:
 		r, ok, meant := rules.Find(args[0])

@@ -20,11 +20,14 @@ func newVersion() *cobra.Command {
 	}
 }
 
-func printVersion(w io.Writer) error {
-	version := "(devel)"
+func version() string {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		version = info.Main.Version
+		return info.Main.Version
 	}
-	_, err := fmt.Fprintf(w, "secretcheck %s %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return "(devel)"
+}
+
+func printVersion(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "secretcheck %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return err
 }

@@ -166,6 +166,7 @@ func (c *checker) add(l descriptor.Load, j judgement) {
 		Service: l.Service, Action: j.action, Source: l.Source, Name: l.Name, Path: l.Path, Origin: j.origin,
 		Verdict: j.verdict, Facts: j.facts, Reasons: j.reasons, Grants: j.grants,
 		File: l.File, Line: l.Line, Column: l.Column, EndLine: l.Ended().EndLine, EndColumn: l.Ended().EndColumn,
+		Snippet: l.Snippet,
 	}
 	if out.Reasons == nil {
 		out.Reasons = []Reason{}
@@ -188,7 +189,7 @@ func (c *checker) add(l descriptor.Load, j judgement) {
 
 func finding(l descriptor.Load, r Reason) descriptor.Finding {
 	return descriptor.Finding{
-		Rule: r.Code, Severity: r.Severity, Message: r.Message, Fix: r.Fix, Position: l.Position,
+		Rule: r.Code, Severity: r.Severity, Message: r.Message, Fix: r.Fix, Position: l.Position, Snippet: l.Snippet,
 		Service: l.Service, Source: l.Source, Name: l.Name, Path: l.Path,
 	}
 }
@@ -200,7 +201,7 @@ func (c *checker) report(f descriptor.Finding) {
 	c.result.Findings = append(c.result.Findings, Finding{
 		Rule: f.Rule, Severity: f.Severity, Message: f.Message, Fix: f.Fix,
 		File: f.File, Line: f.Line, Column: f.Column, EndLine: f.Ended().EndLine, EndColumn: f.Ended().EndColumn, Service: f.Service,
-		Fingerprint: printOf(f),
+		Fingerprint: printOf(f), Snippet: f.Snippet,
 	})
 }
 

@@ -216,6 +216,7 @@ func (c *collector) read(in *folder, name string, user bool) {
 		u.Files = append(u.Files, systemd.File{Name: report(f), Data: data})
 	}
 	loads, findings := systemd.Read(u)
+	textsOf(u.Files).show(loads, findings)
 	c.judgeable(p, loads, findings)
 }
 

@@ -116,6 +116,7 @@ func (c *collector) kind(p, name string, data []byte, info fs.FileInfo, kind str
 			c.manifests = kubernetes.NewReader()
 		}
 		loads, findings := c.manifests.Read(report(p), data)
+		texts{{report(p), data}}.show(loads, findings)
 		c.opened(info)
 		c.judgeable(p, loads, findings)
 	case KindCompose:
@@ -131,6 +132,7 @@ func (c *collector) kind(p, name string, data []byte, info fs.FileInfo, kind str
 			return
 		}
 		loads, findings := inventory.Read(report(p), data)
+		texts{{report(p), data}}.show(loads, findings)
 		c.opened(info)
 		c.judgeable(p, loads, findings)
 	default:
@@ -153,5 +155,6 @@ func (c *collector) unitText(p, name string, data []byte, info fs.FileInfo) {
 	}
 	c.opened(info)
 	loads, findings := systemd.Read(systemd.Unit{Name: name, Version: c.options.Version, Files: []systemd.File{{Name: report(p), Data: data}}})
+	texts{{report(p), data}}.show(loads, findings)
 	c.judgeable(p, loads, findings)
 }

@@ -126,6 +126,11 @@ func (c *collector) project(found []composeFile) []string {
 		p.Files[0].Path = filepath.Join(dir, filepath.Base(p.Files[0].Path))
 	}
 	r := compose.Read(p)
+	var from texts
+	for _, f := range found {
+		from = append(from, text{report(f.path), f.data})
+	}
+	from.show(r.Loads, r.Findings)
 	c.judgeable(found[0].path, r.Loads, r.Findings)
 	return r.Used
 }

@@ -43,6 +43,7 @@ func (c *collector) quadlet(p string) {
 		u.Files = append(u.Files, systemd.File{Name: report(f), Data: data})
 	}
 	loads, findings := quadlet.Read(u)
+	textsOf(u.Files).show(loads, findings)
 	c.judgeable(p, loads, findings)
 }
 

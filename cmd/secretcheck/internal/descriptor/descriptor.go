@@ -57,6 +57,8 @@ type Load struct {
 	Doubt *Doubt
 	Position
 
+	Snippet string // its line, with values masked
+
 	// Breaks are what keeps the load from succeeding, whatever the policy says. Each is told as a finding of its own.
 	Breaks []Break
 
@@ -132,6 +134,7 @@ type Doubt struct {
 
 // Finding is something to tell about a descriptor, with the place.
 type Finding struct {
+	Snippet  string // its line, with values masked; empty where it may hold what was never meant to stand there
 	Rule     string
 	Severity policy.Severity
 	Message  string

@@ -54,7 +54,7 @@ type htmlEntry struct {
 	Reasons                                                      []htmlReason
 }
 
-type htmlReason struct{ Class, Tag, Rule, Message, Fix, Why, Accepted string }
+type htmlReason struct{ Class, Tag, Name, Message, Fix, Why, Accepted string }
 
 // HTML writes the result as one file that needs nothing else, for people. Whatever comes from outside is escaped by its
 // place in the page, and the page may neither load anything nor run anything but its own script.
@@ -163,7 +163,7 @@ func htmlLoad(i int, l *check.Load, accepted map[string]*check.Suppression, why 
 		e.Tag += ", accepted"
 	}
 	for _, r := range l.Reasons {
-		reason := htmlReason{Class: string(r.Severity), Tag: Text(string(r.Severity)), Rule: Text(r.Code), Message: Text(r.Message), Fix: Text(r.Fix), Why: why[r.Code]}
+		reason := htmlReason{Class: string(r.Severity), Tag: Text(string(r.Severity)), Name: Text(r.Code), Message: Text(r.Message), Fix: Text(r.Fix), Why: why[r.Code]}
 		if s := accepted[r.Fingerprint]; s != nil {
 			reason.Accepted = acceptance(s)
 		}
@@ -173,7 +173,7 @@ func htmlLoad(i int, l *check.Load, accepted map[string]*check.Suppression, why 
 }
 
 func htmlFinding(i int, f check.Finding, why map[string]string) htmlEntry {
-	r := htmlReason{Class: string(f.Severity), Tag: Text(string(f.Severity)), Rule: Text(f.Rule), Message: Text(f.Message), Fix: Text(f.Fix), Why: why[f.Rule]}
+	r := htmlReason{Class: string(f.Severity), Tag: Text(string(f.Severity)), Name: Text(f.Rule), Message: Text(f.Message), Fix: Text(f.Fix), Why: why[f.Rule]}
 	if f.Suppressed != nil {
 		r.Accepted = acceptance(f.Suppressed)
 	}

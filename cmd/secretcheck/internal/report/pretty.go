@@ -28,7 +28,7 @@ func (s Style) Pretty(w io.Writer, r check.Result) error {
 	for _, l := range r.Loads {
 		if first || l.Service != service {
 			if !first {
-				b.WriteByte('\n')
+				fmt.Fprintln(&b)
 			}
 			fmt.Fprintf(&b, "%s\n", Text(l.Service))
 			service, first = l.Service, false
@@ -157,7 +157,7 @@ func (b *sheet) complaint(severity, code, message, fix string) {
 func (b *sheet) others(r check.Result) {
 	for i, f := range besides(r) {
 		if i == 0 && len(r.Loads) > 0 {
-			b.WriteString("\nin the descriptors\n")
+			fmt.Fprint(b, "\nin the descriptors\n")
 		}
 		fmt.Fprintf(b, "  %s\n", place(f.File, f.Line, f.Column))
 		b.complaint(string(f.Severity), f.Rule, f.Message, f.Fix)
@@ -192,6 +192,9 @@ func summary(b *bytes.Buffer, r check.Result) {
 	}
 	fmt.Fprintf(b, "%s, %s: %d allowed, %d denied, %d undecided; %s\n",
 		count(s.Descriptors, "descriptor"), count(s.Loads, "load"), s.Allowed, s.Denied, s.Undecided, count(s.Warnings, "warning"))
+	if s.Suppressed > 0 {
+		fmt.Fprintf(b, "%s accepted by waivers or the baseline\n", count(s.Suppressed, "finding"))
+	}
 	fmt.Fprintf(b, "next: %s\n", next(r))
 }
 

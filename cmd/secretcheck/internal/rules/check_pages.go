@@ -44,6 +44,22 @@ func ofDescriptors() []Rule {
 			Fix:     "Nothing, if it is meant to be off.",
 		},
 		{
+			ID: "waiver_expired", Severities: isWarning(), From: FromCheck,
+			Summary: "a waiver whose time is over, and what it was for is still there",
+			Means:   "The last day of the waiver has passed. The finding counts again.",
+			Why:     "What was to be mended by then is not.",
+			Example: "expires: 2020-01-01 in the file of --waivers.",
+			Fix:     "Mend it, or let its owner answer for it once more, with a new day.",
+		},
+		{
+			ID: "waiver_unused", Severities: isNote(), From: FromCheck,
+			Summary: "a waiver for nothing that was found",
+			Means:   "No finding has its fingerprint, or its rule and path.",
+			Why:     "It would hide the next finding of that kind.",
+			Example: "A waiver for a descriptor that was deleted.",
+			Fix:     "Remove it.",
+		},
+		{
 			ID: "engine_error", Severities: isError(), From: FromCheck,
 			Summary: "the policy failed on this load",
 			Means:   "The policy stopped with an error, or ran out of fuel, memory or time. The load is undecided.",

@@ -25,7 +25,7 @@ import (
 	"github.com/llorch/secrets-management/policy"
 )
 
-// ErrBaseline: the file is no report of this program.
+// ErrBaseline says that the file is no report of this program.
 var ErrBaseline = errors.New("not a report of secretcheck check --format json")
 
 // List is the content of a waivers file. The zero value waives nothing.
@@ -104,8 +104,8 @@ func one(n *yaml.Node) (w waiver, err error) {
 	if !ruleID.MatchString(w.rule) {
 		return w, strictyaml.At(m["rule"], "rule is not the id of one")
 	}
-	if check.Final(w.rule) {
-		return w, strictyaml.At(m["rule"], "what could not be judged cannot be waived: %s", w.rule)
+	if rule := w.rule; check.Final(rule) {
+		return w, strictyaml.At(m["rule"], "what could not be judged cannot be waived: %s", rule)
 	}
 	w.path, err = strictyaml.Text(n, m, "path")
 	return w, err
