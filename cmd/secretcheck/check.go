@@ -157,6 +157,8 @@ func runCheck(cmd *cobra.Command, f *checkFlags, paths []string) error {
 	if err != nil {
 		return err
 	}
+	rules := openPolicy(cmd.Context(), f.policy, few(paths) && !f.allUnits)
+	defer rules.close()
 	from := options(f, root, version, cmd.InOrStdin())
 	from.Compose = compose.Options{Profiles: f.profiles, Variables: env}
 	from.Progress = func(done int, p string) { line.at("read %d: %s", done, p) }
@@ -171,7 +173,7 @@ func runCheck(cmd *cobra.Command, f *checkFlags, paths []string) error {
 	if err := f.output.spare(slices.Concat(input.Files, policyFiles(f.policy))); err != nil {
 		return err
 	}
-	result, err := judge(cmd.Context(), f, input, root, version, line)
+	result, err := judge(cmd.Context(), f, rules, input, root, version, line)
 	if err != nil {
 		return err
 	}
@@ -227,13 +229,9 @@ func where(f *checkFlags, paths []string) []string {
 	return paths
 }
 
-// fewLoads is up to where the interpreter, which starts 26 ms earlier, is done before the compiler: a load takes two
-// questions of 0.4 ms.
-const fewLoads = 30
-
-func judge(ctx context.Context, f *checkFlags, input check.Input, root *host.Host, version int, line *progress) (check.Result, error) {
+func judge(ctx context.Context, f *checkFlags, rules *opening, input check.Input, root *host.Host, version int, line *progress) (check.Result, error) {
 	var none check.Result
-	bundle, err := loadPolicy(ctx, f.policy)
+	bundle, engine, err := rules.wait()
 	if err != nil {
 		return none, err
 	}
@@ -244,15 +242,8 @@ func judge(ctx context.Context, f *checkFlags, input check.Input, root *host.Hos
 		}
 		input.Findings = append(input.Findings, unused.Grants(filepath.ToSlash(filepath.Clean(f.policy)), grants, input.Loads)...)
 	}
-	engine, err := policy.Open(ctx, bundle, policy.Options{
-		Interpreter: len(input.Loads) <= fewLoads,
-		Limits:      patient(),
-	})
-	if err != nil {
-		return none, unusable(f.policy, err)
-	}
-	defer engine.Close() //nolint:contextcheck // closing waits for guests that are bounded themselves
-	cfg := check.Config{Policy: engine, RequireFacts: f.requireFacts, Environment: f.environment, Systemd: version,
+	cfg := check.Config{
+		Policy: engine, RequireFacts: f.requireFacts, Environment: f.environment, Systemd: version,
 		Progress: func(done, of int) { line.at("judged %d of %d loads", done, of) },
 	}
 	if root != nil {
