@@ -134,3 +134,12 @@ func median(values []float64) float64 {
 	slices.Sort(values)
 	return values[len(values)/2]
 }
+
+// compareOnce is [compare] for what takes seconds: so many rounds of one call of each.
+func compareOnce(rounds int, own, peer func()) float64 {
+	ratios := make([]float64, rounds)
+	for i := range ratios {
+		ratios[i] = perCall(1, own) / perCall(1, peer)
+	}
+	return median(ratios)
+}
