@@ -3,10 +3,12 @@
 package report
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"image/png"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -247,23 +249,32 @@ func TestCHK1142TenThousand(t *testing.T) {
 	b.quiet(t)
 }
 
-// TestScreenshots makes the pictures of the guide where it is told to.
+// TestScreenshots: CHK-1142. The pictures of the guide are what the page looks like, and there is something on them.
 func TestScreenshots(t *testing.T) {
-	if *screenshots == "" {
-		return // nothing is claimed
+	dir := *screenshots
+	if dir == "" {
+		dir = t.TempDir()
 	}
 	b := open(t, written(t, "html", full("worker-orcd")))
 	if b == nil {
 		return
 	}
+	pictures := map[string][]byte{}
 	for _, scheme := range []string{"light", "dark"} {
 		b.scheme(t, scheme)
 		picture, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(*screenshots, "report-"+scheme+".png"), picture, 0o644); err != nil {
+		pictures[scheme] = picture
+		if err := os.WriteFile(filepath.Join(dir, "report-"+scheme+".png"), picture, 0o644); err != nil {
 			t.Fatal(err)
 		}
+		if img, err := png.Decode(bytes.NewReader(picture)); err != nil || img.Bounds().Dx() < 1000 {
+			t.Errorf("%s: no picture: %v", scheme, err)
+		}
+	}
+	if bytes.Equal(pictures["light"], pictures["dark"]) {
+		t.Error("light and dark look the same")
 	}
 }

@@ -30,12 +30,18 @@ func full(text string) check.Result {
 	print1, print2 := strings.Repeat("a1", 32), strings.Repeat("b2", 32)
 	r := check.Result{
 		Loads: []check.Load{
-			{Service: "queen-rbee", Action: policy.LoadSecret, Source: policy.SourceCredential, Name: "api_token", Origin: "/etc/t", Verdict: check.Allowed, Facts: policy.FactsPredicted,
-				Reasons: []check.Reason{}, Grants: []string{"queen-api"}, File: "a.service", Line: 2, Column: 1, EndLine: 2, EndColumn: 9, Snippet: "LoadCredential=api_token:/etc/t"},
-			{Service: text, Action: policy.LoadSecret, Source: policy.SourceFile, Path: "/x/" + text, Origin: "", Verdict: check.Denied, Facts: policy.FactsObserved,
-				Reasons: []check.Reason{{Code: "no_grant", Message: text, Severity: policy.SeverityError, Fix: text, Fingerprint: print1}}, Grants: []string{}, File: text, Line: 3, Column: 1, EndLine: 3, EndColumn: 1, Snippet: text},
-			{Service: "c", Action: policy.LoadKey, Source: policy.SourceEnv, Name: text, Verdict: check.Undecided, Facts: policy.FactsUnchecked,
-				Reasons: []check.Reason{{Code: "origin_unknown", Message: "m", Severity: policy.SeverityWarning, Fingerprint: print2}}, Grants: []string{}, File: "c.service", Line: 1, Column: 1, EndLine: 1, EndColumn: 1},
+			{
+				Service: "queen-rbee", Action: policy.LoadSecret, Source: policy.SourceCredential, Name: "api_token", Origin: "/etc/t", Verdict: check.Allowed, Facts: policy.FactsPredicted,
+				Reasons: []check.Reason{}, Grants: []string{"queen-api"}, File: "a.service", Line: 2, Column: 1, EndLine: 2, EndColumn: 9, Snippet: "LoadCredential=api_token:/etc/t",
+			},
+			{
+				Service: text, Action: policy.LoadSecret, Source: policy.SourceFile, Path: "/x/" + text, Origin: "", Verdict: check.Denied, Facts: policy.FactsObserved,
+				Reasons: []check.Reason{{Code: "no_grant", Message: text, Severity: policy.SeverityError, Fix: text, Fingerprint: print1}}, Grants: []string{}, File: text, Line: 3, Column: 1, EndLine: 3, EndColumn: 1, Snippet: text,
+			},
+			{
+				Service: "c", Action: policy.LoadKey, Source: policy.SourceEnv, Name: text, Verdict: check.Undecided, Facts: policy.FactsUnchecked,
+				Reasons: []check.Reason{{Code: "origin_unknown", Message: "m", Severity: policy.SeverityWarning, Fingerprint: print2}}, Grants: []string{}, File: "c.service", Line: 1, Column: 1, EndLine: 1, EndColumn: 1,
+			},
 		},
 		Findings: []check.Finding{
 			{Rule: "no_grant", Severity: policy.SeverityError, Message: text, Fix: text, File: text, Line: 3, Column: 1, EndLine: 3, EndColumn: 1, Service: text, Fingerprint: print1},

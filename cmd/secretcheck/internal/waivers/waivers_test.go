@@ -124,8 +124,10 @@ func TestCHK1144Baseline(t *testing.T) {
 	if err := Baseline(&r, []byte(report)); err != nil || r.Open(check.Denied) != 1 || r.Open(check.Undecided) != 1 || r.Summary.Suppressed != 2 {
 		t.Errorf("%v: %+v", err, r.Summary)
 	}
-	for _, bad := range []string{"", "[]", "{}", `{"schema_version":2,"loads":[],"findings":[]}`, `{"schema_version":1,"findings":[]}`, `{"schema_version":1,"loads":[]}`,
-		`{"schema_version":1,"loads":[],"findings":[{}]}`, report[:40]} {
+	for _, bad := range []string{
+		"", "[]", "{}", `{"schema_version":2,"loads":[],"findings":[]}`, `{"schema_version":1,"findings":[]}`, `{"schema_version":1,"loads":[]}`,
+		`{"schema_version":1,"loads":[],"findings":[{}]}`, report[:40],
+	} {
 		r := result()
 		if err := Baseline(&r, []byte(bad)); !errors.Is(err, ErrBaseline) || r.Summary.Suppressed != 0 {
 			t.Errorf("%q: %v", bad, err)
