@@ -50,7 +50,7 @@ func (s *service) filtered() {
 		switch {
 		case refused && (kills || !spared(name)):
 			fatal = append(fatal, name)
-		case refused:
+		case refused && name != shortcut:
 			lost = append(lost, name)
 		}
 	}

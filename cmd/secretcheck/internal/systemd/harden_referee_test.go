@@ -58,7 +58,9 @@ func hardenings() map[string]struct{ lines, rule, does string } {
 		"root":   {"RootDirectory=/\n", "", "loads"},
 	}
 	for name := range neededCalls() {
-		if spared(name) {
+		if name == shortcut {
+			all["errno-"+name] = struct{ lines, rule, does string }{"SystemCallFilter=~" + name + ":EPERM\n", "", "loads"}
+		} else if spared(name) {
 			all["errno-"+name] = struct{ lines, rule, does string }{"SystemCallFilter=~" + name + "\nSystemCallErrorNumber=EPERM\n", heap, "heap"}
 		} else if name != "openat" { // without it, the probe does not come to the load
 			all["errno-"+name] = struct{ lines, rule, does string }{"SystemCallFilter=~" + name + ":EPERM\n", breaks, "fails"}

@@ -23,13 +23,16 @@ type call struct {
 // that hold each, besides @system-service and @known, which hold all of them. They are the same in 252 and 257.
 func neededCalls() map[string]string {
 	return map[string]string{
-		"openat": "@file-system", "statx": "@file-system", "fstatfs": "@file-system", "getxattr": "@file-system",
+		"openat": "@file-system", "openat2": "@file-system", "statx": "@file-system", "fstatfs": "@file-system", "getxattr": "@file-system",
 		"readlinkat": "@file-system", "pread64": "@basic-io", "mprotect": "@default", "mlock": "@memlock", "madvise": "",
 	}
 }
 
 // spared are those without which a load still succeeds, if they fail and do not end the process.
-func spared(name string) bool { return name == "mlock" || name == "madvise" }
+func spared(name string) bool { return name == "mlock" || name == "madvise" || name == shortcut }
+
+// shortcut is a call that takes a load a shorter way. Where it fails, the longer one is taken, and nothing is lost.
+const shortcut = "openat2"
 
 // groups are the names that systemd has for sets of system calls, in 252 or 257.
 func groups() []string {
