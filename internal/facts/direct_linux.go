@@ -9,10 +9,11 @@ import (
 )
 
 // Walk is [Root.Walk] in "/" as the process sees it now, and takes fewer system calls where it can. Where no symbolic link
-// is on the way, the kernel walks (openat2(2)), and the directories are looked at from the last one upwards, each by "..".
-// No name is looked up twice. A directory that is moved meanwhile can be moved only by somebody who may write to it
-// (rename(2)), and whoever that is is among the writers. In the end the file has to lie where the kernel was sent, as in
-// any walk. All else is left to the careful way: links, what went wrong, and an ACL that can let others write to a directory.
+// and no mount is on the way, the kernel walks (openat2(2)), and the directories are looked at from the last one upwards,
+// each by "..". No name is looked up twice. A directory can be moved meanwhile, but only by somebody who may write to it
+// (rename(2)) and so is among the writers; in the end the file has to lie where the kernel was sent, as in any walk. Where
+// something is mounted over a directory meanwhile, ".." leads to that, which is another mount than the file's. All else is
+// left to the careful way: links, mounts, what went wrong, and an ACL that can let others write to a directory.
 func Walk(name string, self int64) (*Target, error) {
 	if t, ok := direct(name, self); ok {
 		return t, nil
@@ -34,7 +35,7 @@ func direct(name string, self int64) (*Target, bool) {
 	}
 	dir, base := path.Split(name)
 	parent, err := unix.Openat2(unix.AT_FDCWD, dir, &unix.OpenHow{
-		Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS,
+		Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
 	})
 	if err != nil {
 		return nil, false
@@ -56,7 +57,7 @@ func in(parent int, dir, base string, self int64) (*Target, bool) {
 		return nil, false
 	}
 	file := frame{fd: fd}
-	if w.root.look(&file) != nil || file.stat.Mode&unix.S_IFMT == unix.S_IFLNK || file.bars(self, read) {
+	if w.root.look(&file) != nil || !w.onMount(&file) || file.stat.Mode&unix.S_IFMT == unix.S_IFLNK || file.bars(self, read) {
 		_ = unix.Close(fd)
 		return nil, false
 	}
@@ -81,6 +82,11 @@ func sealed(dir, child entry) bool {
 	return dir.mode&groupWrite == 0 || dir.mode&sticky != 0 && !child.mounted
 }
 
+// onMount reports whether a directory or the file is on the mount that all of the way is on.
+func (w *walk) onMount(f *frame) bool {
+	return f.stat.Mask&unix.STATX_MNT_ID != 0 && f.stat.Mnt_id == w.mount
+}
+
 // climb looks at all directories on the way, the last one first. It reports false where one cannot be looked at, or self
 // may not pass it.
 func (w *walk) climb(parent int, above []entry) bool {
@@ -90,8 +96,11 @@ func (w *walk) climb(parent int, above []entry) bool {
 		if statxUp(parent, up[:max(0, 3*i-1)], &f.stat) != nil {
 			return false
 		}
+		if i == 0 {
+			w.mount = f.stat.Mnt_id
+		}
 		w.root.fill(&f)
-		if f.bars(w.self, search) {
+		if !w.onMount(&f) || f.bars(w.self, search) {
 			return false
 		}
 		above[len(above)-1-i] = f.entry

@@ -5,9 +5,12 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/llorch/secrets-management/internal/asnobody"
 )
 
 // TestDirect: SM-LOAD-4006. The shorter way is taken where nothing is in question, says what the careful one says, and
@@ -79,4 +82,50 @@ func TestMovedWhileClimbing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestMountedWhileClimbing: SM-LOAD-4006. What is mounted over a directory on the way hides who may write to it: ".." leads
+// to the mount. Neither that nor a mount that was there before is the short way's business, and no automount is started.
+func TestMountedWhileClimbing(t *testing.T) {
+	if !asnobody.Root(t) {
+		return
+	}
+	dir := tree(t, "a/m/file", "other/file")
+	done := make(chan struct{})
+	go func() { // the thread goes with its mounts
+		defer close(done)
+		runtime.LockOSThread()
+		if err := errors.Join(unix.Unshare(unix.CLONE_NEWNS|unix.CLONE_FS), unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")); err != nil {
+			t.Error(err)
+			return
+		}
+		parent, err := unix.Open(dir+"/a/m", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer unix.Close(parent)
+		if target, ok := in(parent, dir+"/a/m/", "file", 0); !ok { // the control
+			t.Error("not found before")
+		} else {
+			target.Close()
+		}
+		if err := unix.Mount("tmpfs", dir+"/a", "tmpfs", 0, "mode=755"); err != nil {
+			t.Error(err)
+			return
+		}
+		if target, ok := in(parent, dir+"/a/m/", "file", 0); ok {
+			t.Errorf("found under a mount, with writers %+v", target.File.Writers)
+			target.Close()
+		}
+		if err := errors.Join(unix.Mount(dir+"/other", dir+"/other", "", unix.MS_BIND, "")); err != nil {
+			t.Error(err)
+			return
+		}
+		if target, ok := direct(dir+"/other/file", 0); ok {
+			t.Error("a mount was crossed")
+			target.Close()
+		}
+	}()
+	<-done
 }

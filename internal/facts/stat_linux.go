@@ -16,7 +16,7 @@ func statx(fd int, st *unix.Statx_t) error { return statxUp(fd, "", st) }
 
 // statxUp looks at a directory so many ".." above the descriptor.
 func statxUp(fd int, up string, st *unix.Statx_t) error {
-	if err := unix.Statx(fd, up, unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, st); err != nil {
+	if err := unix.Statx(fd, up, unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS|unix.STATX_MNT_ID, st); err != nil {
 		return err
 	}
 	if st.Mask&whole != whole {

@@ -83,6 +83,7 @@ type walk struct {
 	way     []string // links, each with its target
 	final   bool     // the last component of the path was a symbolic link
 	barred  string   // where self cannot pass
+	mount   uint64   // that all of the way is on, where the kernel walked
 	writers principals
 }
 

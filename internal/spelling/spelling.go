@@ -8,11 +8,12 @@ import "strings"
 // one letter in four may be wrong. Of several equally near it is the first.
 func Closest(word string, known []string) string {
 	best, least := "", 0
+	word = strings.ToLower(word)
 	for _, k := range known {
 		if n := len(word) - len(k); n > len(k) || -n > len(k) {
 			continue // far off, and not worth the time that a hostile word takes
 		}
-		d := distance(strings.ToLower(word), strings.ToLower(k))
+		d := distance(word, strings.ToLower(k))
 		if d <= len(k)/4 && (best == "" || d < least) {
 			best, least = k, d
 		}
@@ -20,25 +21,30 @@ func Closest(word string, known []string) string {
 	return best
 }
 
-// distance counts the letters that have to be put in, taken out or replaced (Levenshtein), a swap of neighbours as one.
+// distance counts the letters that have to be put in, taken out or replaced (Levenshtein), a swap of neighbours as one. It
+// keeps the last three rows of the table only: a hostile text has thousands of words.
 func distance(a, b string) int {
-	rows := make([][]int, len(a)+1)
-	for i := range rows {
-		rows[i] = make([]int, len(b)+1)
-		for j := range rows[i] {
+	var room [3][64]int
+	rows := [3][]int{room[0][:], room[1][:], room[2][:]}
+	if len(b) >= len(room[0]) {
+		rows = [3][]int{make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)}
+	}
+	for i := range len(a) + 1 {
+		row, before, twice := rows[i%3], rows[(i+2)%3], rows[(i+1)%3]
+		for j := range len(b) + 1 {
 			if i == 0 || j == 0 {
-				rows[i][j] = i + j
+				row[j] = i + j
 				continue
 			}
-			replaced := rows[i-1][j-1]
+			replaced := before[j-1]
 			if a[i-1] != b[j-1] {
 				replaced++
 			}
-			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, replaced)
+			row[j] = min(before[j]+1, row[j-1]+1, replaced)
 			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
+				row[j] = min(row[j], twice[j-2]+1)
 			}
 		}
 	}
-	return rows[len(a)][len(b)]
+	return rows[len(a)%3][len(b)]
 }
