@@ -85,7 +85,7 @@ func TestMovedWhileClimbing(t *testing.T) {
 }
 
 // TestMountedWhileClimbing: SM-LOAD-4006. What is mounted over a directory on the way hides who may write to it: ".." leads
-// to the mount. Neither that nor a mount that was there before is the short way's business, and no automount is started.
+// to the mount. Neither that nor a mount that was there before is the short way's business.
 func TestMountedWhileClimbing(t *testing.T) {
 	if !asnobody.Root(t) {
 		return
