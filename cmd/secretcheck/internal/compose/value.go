@@ -7,11 +7,11 @@ import (
 	"io"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/strictyaml"
 )
 
 // Limits of a file. A project of real life has some hundred values, a dozen levels deep.
@@ -124,7 +124,7 @@ type builder struct {
 
 // parse reads the documents of a file. Compose merges them, the first first.
 func (s *source) parse(data []byte) ([]*value, error) {
-	if line, column := invalid(data); line > 0 {
+	if line, column := strictyaml.Invalid(data); line > 0 {
 		return nil, &fault{file: s.name, line: line, column: column, message: "not UTF-8"}
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
@@ -153,35 +153,9 @@ func (s *source) parse(data []byte) ([]*value, error) {
 	}
 }
 
-func yamlLine() *regexp.Regexp { return regexp.MustCompile(`line ([0-9]{1,9}): `) }
-
-// syntax finds the line in the parser's message, which is the only place where it is told. The rest of the message can quote
-// the file, and is not repeated.
+// syntax is an error of the YAML parser, without the text of its message, which can quote the file.
 func (s *source) syntax(err error) error {
-	line := 1
-	if m := yamlLine().FindStringSubmatch(err.Error()); m != nil {
-		line, _ = strconv.Atoi(m[1])
-	}
-	return &fault{file: s.name, line: max(line, 1), column: 1, message: "not YAML"}
-}
-
-// invalid is the place of the first byte that is not UTF-8, line 0 where there is none.
-func invalid(data []byte) (line, column int) {
-	if utf8.Valid(data) {
-		return 0, 0
-	}
-	line, column = 1, 1
-	for len(data) > 0 {
-		r, size := utf8.DecodeRune(data)
-		if r == utf8.RuneError && size == 1 {
-			break
-		}
-		if column++; r == '\n' {
-			line, column = line+1, 1
-		}
-		data = data[size:]
-	}
-	return line, column
+	return &fault{file: s.name, line: strictyaml.Line(err), column: 1, message: "not YAML"}
 }
 
 func (b *builder) at(n *yaml.Node, format string, args ...any) error {

@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
-	"strings"
-	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/strictyaml"
 )
 
 // MaxFile bounds what is read of a file: the output of a large chart, definitions of resources included. maxDocument
@@ -86,7 +85,7 @@ func (p part) parse() (docs []*value, err error) {
 	if len(p.text) > maxDocument {
 		return nil, &fault{line: p.offset + 1, column: 1, message: fmt.Sprintf("a document that is larger than %d bytes", maxDocument)}
 	}
-	if line, column := invalid(p.text); line > 0 {
+	if line, column := strictyaml.Invalid(p.text); line > 0 {
 		return nil, &fault{line: line + p.offset, column: column, message: "not UTF-8"}
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(halves(p.text)))
@@ -122,34 +121,9 @@ func (p part) explain(err error) error {
 	return err
 }
 
-// syntaxFault finds the line in the parser's message, which is the only place where it is told. The rest of the message
-// can quote the file, and is not repeated.
+// syntaxFault is an error of the YAML parser, without the text of its message, which can quote the file.
 func syntaxFault(err error, offset int) error {
-	line := 1
-	if _, rest, ok := strings.Cut(err.Error(), "line "); ok {
-		digits, _, _ := strings.Cut(rest, ":")
-		line, _ = strconv.Atoi(digits)
-	}
-	return &fault{line: max(line, 1) + offset, column: 1, message: "not YAML"}
-}
-
-// invalid is the place of the first byte that is not UTF-8, line 0 where there is none.
-func invalid(data []byte) (line, column int) {
-	if utf8.Valid(data) {
-		return 0, 0
-	}
-	line, column = 1, 1
-	for len(data) > 0 {
-		r, size := utf8.DecodeRune(data)
-		if r == utf8.RuneError && size == 1 {
-			break
-		}
-		if column++; r == '\n' {
-			line, column = line+1, 1
-		}
-		data = data[size:]
-	}
-	return line, column
+	return &fault{line: strictyaml.Line(err) + offset, column: 1, message: "not YAML"}
 }
 
 // halves replaces, in a document in braces, the halves of characters that JSON escapes in two parts and YAML does not

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -37,7 +38,7 @@ func Document(data []byte) (*yaml.Node, error) {
 	case errors.Is(err, io.EOF):
 		return nil, &Fault{1, 1, "the file is empty"}
 	case err != nil:
-		return nil, syntaxFault(err)
+		return nil, &Fault{Line(err), 1, "not YAML"}
 	}
 	if err := decoder.Decode(&more); !errors.Is(err, io.EOF) {
 		return nil, &Fault{max(more.Line, 1), max(more.Column, 1), "more than one YAML document"}
@@ -47,14 +48,33 @@ func Document(data []byte) (*yaml.Node, error) {
 
 var yamlLine = regexp.MustCompile(`line ([0-9]{1,9}): `)
 
-// syntaxFault finds the line in the parser's message, which is the only place where it is told. The rest of the message
-// can quote the file, which need not be an inventory, and is not repeated.
-func syntaxFault(err error) error {
+// Line finds the line in a message of the YAML parser, which is the only place where it is told; 1 where it is not. The rest
+// of the message can quote the file, which need not be meant for this program, and is not to be repeated.
+func Line(err error) int {
 	line := 1
 	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
 		line, _ = strconv.Atoi(m[1])
 	}
-	return &Fault{max(line, 1), 1, "not YAML"}
+	return max(line, 1)
+}
+
+// Invalid is the place of the first byte that is not UTF-8, line 0 where there is none.
+func Invalid(data []byte) (line, column int) {
+	if utf8.Valid(data) {
+		return 0, 0
+	}
+	line, column = 1, 1
+	for len(data) > 0 {
+		r, size := utf8.DecodeRune(data)
+		if r == utf8.RuneError && size == 1 {
+			break
+		}
+		if column++; r == '\n' {
+			line, column = line+1, 1
+		}
+		data = data[size:]
+	}
+	return line, column
 }
 
 var word = regexp.MustCompile(`^[a-z_]{1,32}$`)
