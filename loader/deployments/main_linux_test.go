@@ -6,26 +6,22 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/llorch/secrets-management/internal/mountns"
 	"github.com/llorch/secrets-management/internal/realsystemd"
 )
-
-// inVolumes is set in the second run of a test, which has a mount namespace of its own. It holds the probe's path.
-const inVolumes = "SECRETS_MANAGEMENT_TEST_VOLUMES"
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	var err error
-	if os.Getenv(inVolumes) != "" {
-		err = ownNamespace()
-	} else if scratch, err = os.MkdirTemp("", "deployments"); err == nil {
+	if !mountns.Inside() {
+		var err error
+		if scratch, err = os.MkdirTemp("", "deployments"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 		defer os.RemoveAll(scratch)
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
+	return mountns.Main(m)
 }
 
 var scratch string

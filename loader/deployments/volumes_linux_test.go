@@ -15,44 +15,15 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/llorch/secrets-management/internal/asnobody"
 	"github.com/llorch/secrets-management/internal/kubelet"
+	"github.com/llorch/secrets-management/internal/mountns"
 	"github.com/llorch/secrets-management/internal/probe"
 )
 
 // inNamespace runs the test a second time, in a mount namespace of its own, and reports whether this is that run.
 func inNamespace(t *testing.T) bool {
 	t.Helper()
-	if os.Getenv(inVolumes) != "" {
-		return true
-	}
-	if !asnobody.Root(t) {
-		return false
-	}
-	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), inVolumes+"="+probePath(t))
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS} // which makes all mounts private
-	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()+" ") {
-		t.Errorf("in a mount namespace of its own: %v\n%s", err, out)
-	} else {
-		t.Logf("%s", out)
-	}
-	return false
-}
-
-// ownNamespace makes /run a fresh file system, with the probe where every user can start it.
-func ownNamespace() error {
-	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=0755"); err != nil {
-		return err
-	}
-	if err := unix.Mount("tmpfs", "/mnt", "tmpfs", 0, "mode=0755"); err != nil {
-		return err
-	}
-	b, err := os.ReadFile(os.Getenv(inVolumes))
-	if err != nil {
-		return err
-	}
-	return os.WriteFile("/run/probe", b, 0o755)
+	return mountns.Own(t, build)
 }
 
 // A container's user and groups, and a user of the host.

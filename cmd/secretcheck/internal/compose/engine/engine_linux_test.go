@@ -2,11 +2,9 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"reflect"
 	"slices"
 	"strings"
@@ -22,6 +20,7 @@ import (
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/quadlet"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/systemd"
 	"github.com/llorch/secrets-management/internal/kubelet"
+	"github.com/llorch/secrets-management/internal/mountns"
 	"github.com/llorch/secrets-management/internal/probe"
 	"github.com/llorch/secrets-management/policy"
 )
@@ -213,27 +212,9 @@ func comparable(f policy.File) policy.File {
 // loadAll lets the loader load each file as the container's user.
 func loadAll(t *testing.T, grants string, uid int) map[string]probe.Load {
 	t.Helper()
-	if err := os.WriteFile("/run/grants.json", []byte(grants), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	args := []string{"app", "/run/grants.json"}
+	var paths []string
 	for _, f := range files() {
-		args = append(args, "file:"+f.path())
+		paths = append(paths, f.path())
 	}
-	cmd := exec.Command("/run/probe", args...)
-	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
-	out, err := cmd.CombinedOutput()
-	var r probe.Report
-	if err == nil {
-		err = json.Unmarshal(out, &r)
-	}
-	if err != nil || len(r.Loads) != len(args)-2 {
-		t.Fatalf("%v: %s", err, out)
-	}
-	all := map[string]probe.Load{}
-	for _, l := range r.Loads {
-		all[strings.TrimPrefix(l.Ref, "file:")] = l
-	}
-	return all
+	return mountns.Load(t, &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}, grants, paths...)
 }

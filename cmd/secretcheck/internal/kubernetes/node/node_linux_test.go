@@ -2,12 +2,10 @@ package node
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"reflect"
 	"slices"
 	"strings"
@@ -19,6 +17,7 @@ import (
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/check"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/kubernetes"
 	"github.com/llorch/secrets-management/internal/kubelet"
+	"github.com/llorch/secrets-management/internal/mountns"
 	"github.com/llorch/secrets-management/internal/probe"
 	"github.com/llorch/secrets-management/policy"
 )
@@ -277,33 +276,16 @@ func (s setup) load(t *testing.T, grants, path string) (outcome, policy.File) {
 
 func (s setup) loadAll(t *testing.T, grants string) map[string]probe.Load {
 	t.Helper()
-	if err := os.WriteFile("/run/grants.json", []byte(grants), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	args := []string{"app", "/run/grants.json"}
+	var paths []string
 	for _, m := range modes {
 		for _, dir := range []string{"/run/secrets/app", "/run/secrets/app/d", "/mnt/app", "/mnt/folder"} {
-			args = append(args, fmt.Sprintf("file:%s/m%04o", dir, m))
+			paths = append(paths, fmt.Sprintf("%s/m%04o", dir, m))
 		}
 	}
-	args = append(args, "file:/run/secrets/tokens/token", "file:/run/secrets/tokens/from-secret", "file:/run/secrets/all/key", "file:/mnt/one")
-	cmd := exec.Command("/run/probe", args...)
-	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(s.uid), Gid: uint32(s.uid)}}
+	paths = append(paths, "/run/secrets/tokens/token", "/run/secrets/tokens/from-secret", "/run/secrets/all/key", "/mnt/one")
+	as := &syscall.Credential{Uid: uint32(s.uid), Gid: uint32(s.uid)}
 	if s.fsGroup != nil {
-		cmd.SysProcAttr.Credential.Groups = []uint32{uint32(*s.fsGroup)}
+		as.Groups = []uint32{uint32(*s.fsGroup)}
 	}
-	out, err := cmd.CombinedOutput()
-	var r probe.Report
-	if err == nil {
-		err = json.Unmarshal(out, &r)
-	}
-	if err != nil || len(r.Loads) != len(args)-2 {
-		t.Fatalf("%v: %s", err, out)
-	}
-	all := map[string]probe.Load{}
-	for _, l := range r.Loads {
-		all[strings.TrimPrefix(l.Ref, "file:")] = l
-	}
-	return all
+	return mountns.Load(t, as, grants, paths...)
 }
