@@ -11,6 +11,6 @@ import (
 )
 
 func main() {
-	debug.SetGCPercent(400) // it runs for a second, in tens of megabytes
+	debug.SetGCPercent(200) // it runs for a second, in tens of megabytes
 	os.Exit(run(world{os.Args[1:], os.Stdin, os.Stdout, os.Stderr}))
 }

@@ -77,11 +77,11 @@ func Invalid(data []byte) (line, column int) {
 	return line, column
 }
 
-var word = regexp.MustCompile(`^[a-z_]{1,32}$`)
+var word = regexp.MustCompile(`^[a-z_]+$`)
 
 // Quoted is a word, as it can have been meant, behind a space. Nothing else is repeated: it may be a value.
 func Quoted(s string) string {
-	if !word.MatchString(s) {
+	if len(s) > 32 || !word.MatchString(s) {
 		return ""
 	}
 	return ` "` + s + `"`

@@ -48,10 +48,10 @@ func namedSecrets(words []word, at locate) []exposure {
 // isValue reports whether the word behind an option is its value, and a secret.
 func isValue(s string) bool { return !strings.HasPrefix(s, "-") && secretname.Literal(s) }
 
-var nameShape = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,63}$`)
+var nameShape = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`) // repetition that is counted takes long to compile
 
 // isName reports whether s can name an option or a variable. Whatever is reported has this shape.
-func isName(s string) bool { return nameShape.MatchString(s) }
+func isName(s string) bool { return len(s) <= 64 && nameShape.MatchString(s) }
 
 // script is the index of the argument that is the script of a shell, -1 where there is none.
 func script(executable string, arguments []word) int {
