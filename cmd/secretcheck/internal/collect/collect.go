@@ -16,7 +16,6 @@ import (
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/check"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/compose"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
-	"github.com/llorch/secrets-management/cmd/secretcheck/internal/kubernetes"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/systemd"
 	"github.com/llorch/secrets-management/policy"
 )
@@ -83,6 +82,7 @@ func Paths(paths []string, o Options) check.Input {
 			c.path(p)
 		}
 	}
+	c.manifests.each(c.judgeable)
 	for _, p := range c.kubes { // behind the manifests, which they name
 		c.kube(p)
 	}
@@ -116,7 +116,7 @@ type collector struct {
 	shared  []string        // directories with drop-ins for many units
 	used    map[string]bool // of these, those that a unit was read with
 
-	manifests *kubernetes.Reader // made for the first manifest
+	manifests manifests
 }
 
 func (c *collector) path(p string) {
@@ -139,7 +139,7 @@ func (c *collector) path(p string) {
 // file reads one descriptor. In a directory that was searched, files of other kinds are passed over.
 func (c *collector) file(p string, explicit bool) {
 	if c.options.Progress != nil {
-		c.options.Progress(c.input.Descriptors, p)
+		c.options.Progress(c.input.Descriptors+len(c.manifests.found), p)
 	}
 	if c.stopped() {
 		return
@@ -309,8 +309,11 @@ func (c *collector) tell(p, rule string, severity policy.Severity, message strin
 // that it is the same in every checkout.
 func report(p string) string {
 	p = filepath.Clean(p)
+	if !filepath.IsAbs(p) { // where the working directory is plays no part
+		return filepath.ToSlash(p)
+	}
 	wd, err := os.Getwd()
-	if err != nil || wd == "/" || !filepath.IsAbs(p) {
+	if err != nil || wd == "/" {
 		return filepath.ToSlash(p)
 	}
 	if rel, err := filepath.Rel(wd, p); err == nil && filepath.IsLocal(rel) {

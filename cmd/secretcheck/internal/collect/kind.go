@@ -112,13 +112,8 @@ func (c *collector) kind(p, name string, data []byte, info fs.FileInfo, kind str
 	case KindSystemd:
 		c.unitText(p, name, data, info)
 	case KindKubernetes:
-		if c.manifests == nil {
-			c.manifests = kubernetes.NewReader()
-		}
-		loads, findings := c.manifests.Read(report(p), data)
-		texts{{report(p), data}}.show(loads, findings)
 		c.opened(info)
-		c.judgeable(p, loads, findings)
+		c.manifests.read(p, data)
 	case KindCompose:
 		if len(data) > maxFile {
 			c.unreadable(p, tooLarge(maxFile))

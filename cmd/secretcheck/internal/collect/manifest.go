@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/compose"
@@ -63,3 +64,44 @@ func (c *collector) opened(info os.FileInfo) {
 }
 
 func tooLarge(limit int64) error { return fmt.Errorf("larger than %d bytes", limit) }
+
+// manifests reads manifests on all processors, while others are looked for: YAML takes longer than anything else.
+type manifests struct {
+	reader *kubernetes.Reader // made for the first
+	busy   chan struct{}      // bounds how many texts are in memory
+	found  []*found
+}
+
+// found is a manifest that is being read.
+type found struct {
+	path     string
+	loads    []descriptor.Load
+	findings []descriptor.Finding
+	done     chan struct{}
+}
+
+func (m *manifests) schema() *kubernetes.Reader {
+	if m.reader == nil {
+		m.reader, m.busy = kubernetes.NewReader(), make(chan struct{}, runtime.GOMAXPROCS(0))
+	}
+	return m.reader
+}
+
+func (m *manifests) read(p string, data []byte) {
+	reader, f := m.schema(), &found{path: p, done: make(chan struct{})}
+	m.found = append(m.found, f)
+	m.busy <- struct{}{}
+	go func() {
+		defer func() { <-m.busy; close(f.done) }()
+		f.loads, f.findings = reader.Read(report(p), data)
+		texts{{report(p), data}}.show(f.loads, f.findings)
+	}()
+}
+
+// each hands over what was read, in the order in which it was found.
+func (m *manifests) each(add func(p string, loads []descriptor.Load, findings []descriptor.Finding)) {
+	for _, f := range m.found {
+		<-f.done
+		add(f.path, f.loads, f.findings)
+	}
+}

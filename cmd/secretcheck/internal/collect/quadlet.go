@@ -134,10 +134,7 @@ func (c *collector) kube(p string) {
 		if !c.first(file) {
 			continue
 		}
-		if c.manifests == nil {
-			c.manifests = kubernetes.NewReader()
-		}
-		more, told := c.manifests.Read(report(file), data)
+		more, told := c.manifests.schema().Read(report(file), data)
 		for _, l := range more {
 			loads = append(loads, quadlet.ByPodman(l))
 		}

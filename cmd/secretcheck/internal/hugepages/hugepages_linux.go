@@ -8,7 +8,7 @@ import (
 	"unsafe"
 )
 
-const size = 16 << 20
+const size = 64 << 20
 
 // ballast is never touched, so it takes no memory. But it counts as live: nothing is collected before the heap has grown by as much.
 var ballast = make([]byte, size/2) //nolint:gochecknoglobals,unused // nobody reads it
