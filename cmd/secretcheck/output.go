@@ -27,6 +27,22 @@ const (
 	formatNames  = "pretty or json"
 )
 
+// formatNote is under which a flag keeps the formats that it takes.
+const formatNote = "formats"
+
+// formatsOf lists the formats that a flag takes.
+func formatsOf(f *pflag.Flag) []string {
+	if list := f.Annotations[formatNote]; list != nil {
+		return list
+	}
+	return namesIn(formatNames)
+}
+
+// namesIn takes "a, b or c" apart.
+func namesIn(names string) []string {
+	return strings.Split(strings.ReplaceAll(names, " or ", ", "), ", ")
+}
+
 // outputs are where reports go: one format to stdout, any number to files.
 type outputs struct {
 	format string
@@ -38,6 +54,9 @@ func (o *outputs) register(flags *pflag.FlagSet, names string) {
 	o.names = names
 	flags.StringVar(&o.format, "format", "pretty", "write the report to stdout as `F`: "+names)
 	flags.StringArrayVar(&o.files, "output", nil, "write it to a file as well, as `F=FILE`; can be repeated")
+	for _, name := range []string{"format", "output"} {
+		flags.Lookup(name).Annotations = map[string][]string{formatNote: namesIn(names)}
+	}
 }
 
 // valid refuses before any work is done.
@@ -60,7 +79,7 @@ func (o *outputs) valid() error {
 
 // has reports whether there is a format of that name.
 func (o *outputs) has(name string) bool {
-	return format(name) != nil && slices.Contains(strings.FieldsFunc(o.names, func(r rune) bool { return r == ',' || r == ' ' }), name)
+	return format(name) != nil && slices.Contains(namesIn(o.names), name)
 }
 
 // spare refuses to write a report over a file that the check has read.
@@ -125,3 +144,9 @@ func writeReport(name string, write func(io.Writer) error) error {
 	}
 	return f.Close()
 }
+
+// What to do about a report that cannot be written.
+const (
+	fileHint   = "name a file in a folder that exists and that you may write to"
+	stdoutHint = "what reads the output has gone away, or its disk is full"
+)

@@ -24,6 +24,7 @@ succeeds only if the file is in order as well, which check tells.
 
 exit codes: 5 policy error, 4 bad usage, 1 nothing is granted, 0 something is`,
 		DisableFlagsInUseLine: true,
+		ValidArgsFunction:     completeService,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runPolicyCan(cmd, args, path, kind)
 		},
