@@ -307,7 +307,7 @@ func (f *checkFlags) accept(r *check.Result) error {
 	}
 	list, err := waivers.Parse(filepath.ToSlash(filepath.Clean(f.waivers)), data)
 	if err != nil {
-		return faultIn(f.waivers, err)
+		return faultIn(f.waivers, "waivers.schema.json", err)
 	}
 	list.Apply(r, time.Now())
 	return nil

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"crypto/rand"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -124,17 +126,42 @@ func (o *outputs) writeWith(stdout io.Writer, in func(kind string) func(io.Write
 	for _, f := range o.files {
 		kind, name, _ := strings.Cut(f, "=")
 		if err := writeReport(name, in(kind)); err != nil {
-			return usage("", "output: %w", short(err))
+			return usage(fileHint, "output: %w", short(err))
 		}
 	}
 	if err := in(o.format)(stdout); err != nil {
-		return usage("", "output: %w", err)
+		return usage(stdoutHint, "output: %w", err)
 	}
 	return nil
 }
 
+// writeReport writes a report whole or not at all, so that no run that is cut off leaves half of one. What is there and is no
+// regular file, such as a pipe, is written to.
 func writeReport(name string, write func(io.Writer) error) error {
-	f, err := os.Create(name)
+	info, err := os.Stat(name)
+	if err == nil && !info.Mode().IsRegular() {
+		return writeTo(name, os.O_WRONLY, write)
+	}
+	if err == nil {
+		if name, err = filepath.EvalSymlinks(name); err != nil {
+			return err
+		}
+	}
+	beside := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+"."+rand.Text())
+	defer os.Remove(beside) //nolint:errcheck // gone after the rename
+	if err := writeTo(beside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, write); err != nil {
+		return asIf(name, err)
+	}
+	if info != nil {
+		if err := os.Chmod(beside, info.Mode().Perm()); err != nil {
+			return asIf(name, err)
+		}
+	}
+	return asIf(name, os.Rename(beside, name))
+}
+
+func writeTo(name string, flags int, write func(io.Writer) error) error {
+	f, err := os.OpenFile(name, flags, 0o666)
 	if err != nil {
 		return err
 	}
@@ -144,9 +171,3 @@ func writeReport(name string, write func(io.Writer) error) error {
 	}
 	return f.Close()
 }
-
-// What to do about a report that cannot be written.
-const (
-	fileHint   = "name a file in a folder that exists and that you may write to"
-	stdoutHint = "what reads the output has gone away, or its disk is full"
-)

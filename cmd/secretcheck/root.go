@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -76,9 +77,9 @@ func run(w world) int {
 	}
 	if f.err != nil {
 		fmt.Fprintf(w.stderr, "secretcheck: %s\n", lines(f.err))
-	}
-	if f.hint != "" {
-		fmt.Fprintf(w.stderr, "hint: %s\n", report.Text(f.hint))
+		if hint := cmp.Or(f.hint, nextStep(f.err)); hint != "" {
+			fmt.Fprintf(w.stderr, "hint: %s\n", report.Text(hint))
+		}
 	}
 	return f.code
 }

@@ -121,6 +121,9 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
 	}
+	if stderr := ts.ReadFile("stderr"); unaided(stderr) {
+		ts.Fatalf("CHK-1154: an error without a next step: give its failure a hint, or its kind one in nextStep:\n%s", stderr)
+	}
 }
 
 // secret FILE [MODE] makes a file of 64 digits with real modes, 0600 unless told, in directories of mode 0755.
@@ -274,4 +277,9 @@ func fatalUnlessUndecided(verdict string) error {
 		return nil
 	}
 	return errors.New("verdict " + verdict + " does not fit its reasons")
+}
+
+// unaided reports an error of secretcheck that says no next step: CHK-1154, in every script there is.
+func unaided(stderr string) bool {
+	return strings.Contains("\n"+stderr, "\nsecretcheck: ") && !strings.Contains("\n"+stderr, "\nhint: ") && !strings.Contains(stderr, "interrupted")
 }
