@@ -17,6 +17,9 @@
 //
 // Nothing that looks like a command may stay out: a block fenced as a shell's, one that is not fenced or does not say what it
 // is, and a line that begins with "$ " outside of console are faults of the page.
+//
+// With UPDATE_SCRIPTS=true in the environment, what commands print is written into the pages, as it is into the scripts of
+// secretcheck.
 package doctest
 
 import (
@@ -26,6 +29,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -60,7 +64,13 @@ func Run(t *testing.T, path string, s Session) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	for _, p := range problems(ctx, string(text), s, t.TempDir()) {
+	list, now := problems(ctx, string(text), s, t.TempDir())
+	if os.Getenv("UPDATE_SCRIPTS") == "true" { // look at what changed before it is committed
+		if err := os.WriteFile(path, []byte(now), 0o600); err != nil { //nolint:gosec // the page that a test names
+			t.Fatal(err)
+		}
+	}
+	for _, p := range list {
 		t.Errorf("%s:%s", path, p)
 	}
 }
@@ -81,11 +91,12 @@ func Prose(t *testing.T, path string) {
 	}
 }
 
-// problems lists what is wrong with a page, each beginning with its line. The folder is for scripts and outputs.
-func problems(ctx context.Context, text string, s Session, folder string) []string {
+// problems lists what is wrong with a page, each beginning with its line, and gives the page as it should be. The folder is for
+// scripts and outputs.
+func problems(ctx context.Context, text string, s Session, folder string) (list []string, now string) {
 	commands, list := parse(text)
 	if len(commands) == 0 {
-		return append(list, "1: no command in the whole page")
+		return append(list, "1: no command in the whole page"), text
 	}
 	results, err := run(ctx, commands, s, folder)
 	if err != nil {
@@ -105,7 +116,19 @@ func problems(ctx context.Context, text string, s Session, folder string) []stri
 			list = append(list, fmt.Sprintf("%d: %s: exit code %s, and no \"$ echo $?\" behind it", c.line, c.text, r.code))
 		}
 	}
-	return list
+	return list, updated(text, commands, results)
+}
+
+// updated is a page with the outputs that were had.
+func updated(text string, commands []command, results []result) string {
+	lines := strings.SplitAfter(text, "\n")
+	for i := len(results) - 1; i >= 0; i-- { // from the end, so that places stay right
+		c := commands[i]
+		from := c.line + strings.Count(c.text, "\n")
+		to := from + strings.Count(c.output, "\n")
+		lines = slices.Replace(lines, from, to, results[i].output)
+	}
+	return strings.Join(lines, "")
 }
 
 // result is what became of a command.

@@ -67,7 +67,8 @@ func tried(t *testing.T, page string) []string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	return problems(ctx, page, Session{Dir: t.TempDir()}, t.TempDir())
+	list, _ := problems(ctx, page, Session{Dir: t.TempDir()}, t.TempDir())
+	return list
 }
 
 // TestCHK1150Session: CHK-1150. The environment of a page is that of its session, whoever runs the test.
@@ -94,5 +95,16 @@ func TestCHK1150Parse(t *testing.T) {
 	want := []command{{2, "a \\\n b", "```\n> c\n"}, {8, "d", ""}}
 	if !slices.Equal(got, want) || len(faults) > 0 {
 		t.Errorf("%+v %q", got, faults)
+	}
+}
+
+// TestCHK1150Update: CHK-1150. A page is brought up to date with what its commands print, and with nothing else.
+func TestCHK1150Update(t *testing.T) {
+	const before = "text\n```console\n$ echo a \\\n> b\nold\nold\n$ :\nold\n$ echo c\n```\nend\n"
+	const after = "text\n```console\n$ echo a \\\n> b\na b\n$ :\n$ echo c\nc\n```\nend\n"
+	for _, page := range []string{before, after} {
+		if _, now := problems(t.Context(), page, Session{Dir: t.TempDir()}, t.TempDir()); now != after {
+			t.Errorf("%s", now)
+		}
 	}
 }
