@@ -45,7 +45,7 @@ type Session struct {
 }
 
 // patience bounds a page: a command that waits for input or never ends is a fault.
-const patience = 2 * time.Minute
+const patience = 8 * time.Minute
 
 // Run runs the page at path, and fails the test for each command whose output is not what the page shows, each that was not
 // run, and a page without any.

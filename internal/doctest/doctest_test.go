@@ -65,7 +65,11 @@ func TestCHK1150Wrong(t *testing.T) {
 
 func tried(t *testing.T, page string) []string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	limit := patience
+	if strings.Contains(page, "sleep") {
+		limit = time.Second
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	list, _ := problems(ctx, page, Session{Dir: t.TempDir()}, t.TempDir())
 	return list
