@@ -278,8 +278,3 @@ func fatalUnlessUndecided(verdict string) error {
 	}
 	return errors.New("verdict " + verdict + " does not fit its reasons")
 }
-
-// unaided reports an error of secretcheck that says no next step: CHK-1154, in every script there is.
-func unaided(stderr string) bool {
-	return strings.Contains("\n"+stderr, "\nsecretcheck: ") && !strings.Contains("\n"+stderr, "\nhint: ") && !strings.Contains(stderr, "interrupted")
-}
