@@ -11,7 +11,7 @@ SYSTEMS := linux darwin windows freebsd
 
 export CGO_ENABLED ?= 0
 
-.PHONY: help demo test race erased check fmt vet lint trace tracing policy policy-check conformance size coverage fuzz-short reproducible sbom licences api vuln bench fuzz mutate clean
+.PHONY: help demo test race erased check fmt vet lint trace tracing policy policy-check conformance size coverage fuzz-short reproducible sbom licences api vuln bench fuzz mutate man clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -131,6 +131,11 @@ fuzz: ## Every fuzz target for FUZZTIME (default 20s)
 
 mutate: ## Break the security-critical code on purpose; MUTANTS=REGEXP selects; fails if a mutant survives
 	$(GO) run ./internal/mutate $(MUTANTS)
+
+man: ## Write the manual pages to bin/man1 and the completions to bin/completions
+	$(GO) run -buildvcs=false ./cmd/secretcheck man bin/man1
+	@mkdir -p bin/completions
+	@for shell in bash zsh fish; do $(GO) run -buildvcs=false ./cmd/secretcheck completion $$shell >bin/completions/secretcheck.$$shell || exit 1; done
 
 clean: ## Remove what was built and installed here
 	rm -rf $(TOOLS) bin

@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -80,19 +82,35 @@ func runAuditVerify(cmd *cobra.Command, f *verifyFlags, names []string) error {
 	if err != nil {
 		return err
 	}
-	logs, head, err := openLogs(names)
-	defer closeAll(logs)
+	var read atomic.Int64
+	say := func() string { return fmt.Sprintf("verified %d MB", read.Load()/1e6) }
+	r, err := working(cmd, say, func() (verified, error) { return verify(names, after, expect, &read) })
+	defer closeAll(r.logs)
 	if err != nil {
 		return err
 	}
-	v := auditlog.NewVerifier(after, expect)
+	return tellVerdict(cmd, f, r.logs, r.verifier)
+}
+
+// verified is what was read, and what came of it.
+type verified struct {
+	logs     []openLog
+	verifier *auditlog.Verifier
+}
+
+func verify(names []string, after, expect auditlog.Head, read *atomic.Int64) (verified, error) {
+	logs, head, err := openLogs(names)
+	r := verified{logs, auditlog.NewVerifier(after, expect)}
+	if err != nil {
+		return r, err
+	}
 	for _, l := range logs {
-		if err := v.Read(l.name, l.lines); err != nil {
-			return usage("", "audit log: %w", short(err))
+		if err := r.verifier.Read(l.name, counting{l.lines, read}); err != nil {
+			return r, usage("name the files of an audit log that you may read", "audit log: %w", short(err))
 		}
 	}
-	v.Finish(head)
-	return tellVerdict(cmd, f, logs, v)
+	r.verifier.Finish(head)
+	return r, nil
 }
 
 func tellVerdict(cmd *cobra.Command, f *verifyFlags, logs []openLog, v *auditlog.Verifier) error {
@@ -162,7 +180,7 @@ func openLogs(names []string) ([]openLog, auditlog.Head, error) {
 			if f != nil {
 				_ = f.Close()
 			}
-			return logs, head, usage("", "audit log: %w", short(err))
+			return logs, head, usage("name the files of an audit log that you may read", "audit log: %w", short(err))
 		}
 		lines := bufio.NewReader(f)
 		logs = append(logs, openLog{name, f, lines, auditlog.FirstSeq(lines)})

@@ -44,22 +44,12 @@ type checkFlags struct {
 	output       outputs
 }
 
-func newCheck() *cobra.Command {
-	var f checkFlags
-	cmd := &cobra.Command{
-		Use:   "check PATH...",
-		Short: "judge what deployment descriptors load",
-		Example: `  secretcheck check deploy/queen-rbee.service --policy policy/
-  helm template queen chart/ | secretcheck check - --policy policy.tar.gz
-  secretcheck check deploy/ --policy policy.tar.gz --root /srv/image --format json
-  secretcheck check /etc/systemd/system --policy policy.tar.gz --root /
-  secretcheck check --all-units --policy policy.tar.gz --root /`,
-		Long: `Read systemd units (*.service with their drop-ins), Kubernetes manifests (*.yaml,
-*.json), Compose projects (*.yaml), Quadlet files (*.container, *.kube) and
-inventories (*.yaml), work out every secret that they load, and judge each load by
-the policy. Directories are searched, - is what is piped in. With --root the files
-behind the loads are looked at too, in DIR as if it were /; their content is never
-read, but for the names of variables in the environment files of units.
+// aboutCheck is what the help of check leaves out, and its manual page has.
+const aboutCheck = `What is read: systemd units (*.service with their drop-ins), Kubernetes manifests
+(*.yaml, *.json), Compose projects (*.yaml), Quadlet files (*.container, *.kube) and
+inventories (*.yaml). With --root the files behind the loads are looked at too, in
+DIR as if it were /; their content is never read, but for the names of variables in
+the environment files of units.
 
 A variable, or an option of a command line, whose name ends in token, password,
 secret and the like counts as a secret: see secretcheck rules secret_in_environment.
@@ -94,10 +84,22 @@ In a manifest, the annotation secretcheck.llorch.dev/service does the former,
 where the label app.kubernetes.io/name or the object's name is not the service,
 and secretcheck.llorch.dev/action, with PATH or VARIABLE before :ACTION, the latter.
 In Compose, x-secretcheck-service and x-secretcheck-action of a service, or labels
-with the names of the annotations, and in Quadlet the settings of a unit do both.
+with the names of the annotations, and in Quadlet the settings of a unit do both.`
+
+func newCheck() *cobra.Command {
+	var f checkFlags
+	cmd := &cobra.Command{
+		Use:   "check PATH...",
+		Short: "judge what deployment descriptors load",
+		Example: `  secretcheck check deploy/ --policy policy/
+  helm template queen chart/ | secretcheck check - --policy policy.tar.gz
+  secretcheck check --all-units --policy policy.tar.gz --root /`,
+		Long: `Judge every secret that systemd units, Kubernetes manifests, Compose projects,
+Quadlet files and inventories load. Folders are searched; - is standard input.
 
 exit codes, of several the first: 5 policy or engine error, 4 bad input or
 usage, 1 denied, 3 undecided, 2 warnings with --fail-on-warn, 0 clean`,
+		Annotations:           map[string]string{more: aboutCheck},
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runCheck(cmd, &f, args)
@@ -105,23 +107,27 @@ usage, 1 denied, 3 undecided, 2 warnings with --fail-on-warn, 0 clean`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&f.policy, "policy", "", "judge by the policy in `DIR|FILE`: rules and grants, or a bundle")
-	flags.StringVar(&f.root, "root", "", "look at the files behind the loads in `DIR`; its owner counts as root")
-	flags.BoolVar(&f.allUnits, "all-units", false, "check the system services that are enabled in DIR, or on this machine")
+	flags.StringVar(&f.policy, "policy", "", "judge by `DIR|FILE`: rules and grants, or a bundle")
+	flags.StringVar(&f.root, "root", "", "look at the files in `DIR`; its owner counts as root")
+	flags.BoolVar(&f.allUnits, "all-units", false, "check the enabled services of DIR or this machine")
+	flags.StringVar(&f.failOn, "fail-on", "error", "exit 2 on `SEVERITY`: warning, note")
+	flags.StringVar(&f.waivers, "waivers", "", "what is accepted for a time stands in `FILE`")
+	f.output.register(flags, checkFormats)
+	flags.Lookup("format").Usage = "write the report as `F`: pretty, json, sarif, junit,\ngithub, markdown or html"
+	flags.Lookup("output").Usage = "write it to a file as well, as `F=FILE`; repeatable"
+	flags.StringVar(&f.baseline, "baseline", "", "only what is not in the JSON report `FILE` counts")
 	flags.StringVar(&f.kind, "type", "", "read every file that is named as `KIND`: "+strings.Join(collect.Kinds(), ", "))
 	flags.StringVar(&f.stdinName, "stdin-name", "", "what is piped in is the file `NAME`, such as queen-rbee.service")
 	flags.StringVar(&f.systemd, "systemd-version", "", "read units as version `N` of systemd does (default that of DIR, else 257)")
 	flags.BoolVar(&f.requireFacts, "require-facts", false, "call a load undecided when its file was not looked at")
 	flags.StringVar(&f.environment, "environment", "", "`NAME` of the environment, for site rules")
-	flags.StringVar(&f.waivers, "waivers", "", "what is accepted for a time stands in `FILE`")
-	flags.StringVar(&f.baseline, "baseline", "", "only what is not in the JSON report `FILE` counts")
-	flags.StringVar(&f.failOn, "fail-on", "error", "exit with 2 when something of `SEVERITY` or worse is found: error, warning, note")
 	flags.BoolVar(&f.failOnWarn, "fail-on-warn", false, "the same as --fail-on warning")
 	flags.BoolVar(&f.unusedGrants, "unused-grants", false, "warn of grants that none of the loads needs")
 	flags.StringArrayVar(&f.profiles, "profile", nil, "judge the services of Compose profile `NAME` too; repeatable")
 	flags.StringArrayVar(&f.variables, "env", nil, "`NAME=VALUE` for Compose, or NAME, taken from here; repeatable")
 	f.config.register(flags)
-	f.output.register(flags, checkFormats)
+	rarely(flags, "baseline", "type", "stdin-name", "systemd-version", "require-facts", "environment", "fail-on-warn", "unused-grants", "profile",
+		"env", "config", "no-config")
 	return cmd
 }
 
@@ -192,7 +198,7 @@ func runCheck(cmd *cobra.Command, f *checkFlags, paths []string) error {
 
 // valid refuses a kind of descriptor and a severity that there is none of.
 func (f *checkFlags) valid() error {
-	if !slices.Contains([]string{"error", "warning", "note"}, f.failOn) {
+	if !slices.Contains(severities(), f.failOn) {
 		return usage("--fail-on takes error, warning or note", "unknown severity %q", f.failOn)
 	}
 	if f.kind != "" && !slices.Contains(collect.Kinds(), f.kind) {
@@ -301,7 +307,7 @@ func (f *checkFlags) accept(r *check.Result) error {
 	}
 	list, err := waivers.Parse(filepath.ToSlash(filepath.Clean(f.waivers)), data)
 	if err != nil {
-		return faultIn(f.waivers, err)
+		return faultIn(f.waivers, "waivers.schema.json", err)
 	}
 	list.Apply(r, time.Now())
 	return nil

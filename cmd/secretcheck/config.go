@@ -61,7 +61,7 @@ func (c *config) apply(flags *pflag.FlagSet, paths []string) ([]string, error) {
 	}
 	fromFile, err := c.settings(flags, filepath.Dir(name), data)
 	if err != nil {
-		return nil, faultIn(name, err)
+		return nil, faultIn(name, "config.schema.json", err)
 	}
 	if len(paths) == 0 {
 		paths = fromFile
@@ -70,12 +70,13 @@ func (c *config) apply(flags *pflag.FlagSet, paths []string) ([]string, error) {
 }
 
 // faultIn words an error of a YAML file with its place.
-func faultIn(name string, err error) error {
+func faultIn(name, schema string, err error) error {
+	hint := "docs/schema/" + schema + " says what the file may hold"
 	var f *strictyaml.Fault
 	if errors.As(err, &f) {
-		return usage("", "%s:%d:%d: %s", name, f.Line, f.Column, f.Message)
+		return usage(hint, "%s:%d:%d: %s", name, f.Line, f.Column, f.Message)
 	}
-	return usage("", "%s: %w", name, err)
+	return usage(hint, "%s: %w", name, err)
 }
 
 func (c *config) settings(flags *pflag.FlagSet, dir string, data []byte) (paths []string, err error) {

@@ -88,6 +88,89 @@ func TestCHK1046Terminal(t *testing.T) {
 	}
 }
 
+// TestCHK1155InterruptLongRuns: CHK-1155. What is at work says so on a terminal, ^C ends it, and nothing is left of it: of an audit
+// log that has no end, and of a policy that takes seconds.
+func TestCHK1155InterruptLongRuns(t *testing.T) {
+	for said, args := range map[string][]string{
+		"verified 0 MB":       {"audit", "verify", "endless", "--output", "json=result"},
+		"reading folder, 0 ":  {"policy", "can", "a", "--policy", "folder"},
+		"building folder, 0 ": {"policy", "build", "folder", "-o", "result"},
+		"checking folder, 0 ": {"policy", "check", "folder"},
+	} {
+		t.Run(strings.Join(args[:2], " "), func(t *testing.T) {
+			dir := t.TempDir()
+			grants(t, filepath.Join(dir, "folder"))
+			endless := filepath.Join(dir, "endless")
+			if err := syscall.Mkfifo(endless, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			keep, err := os.OpenFile(endless, os.O_RDWR, 0) // who reads waits for more
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer keep.Close()
+			cmd := program(t, args...)
+			cmd.Dir = dir
+			code, stdout, shown := interrupted(t, cmd, said)
+			if code != exitInterrupted || stdout != "" || !strings.HasSuffix(shown, "\r\x1b[Ksecretcheck: interrupted; there is no result\r\n") {
+				t.Errorf("code %d, %q, %q", code, stdout, shown)
+			}
+			if left, err := os.ReadDir(dir); err != nil || len(left) != 2 {
+				t.Errorf("left behind: %v %v", left, err)
+			}
+		})
+	}
+}
+
+// interrupted runs a program on a terminal until that shows a text, and presses ^C then.
+func interrupted(t *testing.T, cmd *exec.Cmd, text string) (code int, out, shown string) {
+	t.Helper()
+	screen, name := terminal(t)
+	tty, err := os.OpenFile(name, os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stdout bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, tty
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = tty.Close()
+	sent := false
+	for chunk := make([]byte, 4096); ; {
+		n, err := screen.Read(chunk)
+		shown += string(chunk[:n])
+		if strings.Contains(shown, text) && !sent {
+			sent = true
+			if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err != nil { // nobody has the terminal open any more
+			break
+		}
+	}
+	_ = cmd.Wait() // see the exit code
+	return cmd.ProcessState.ExitCode(), stdout.String(), shown
+}
+
+// grants makes a policy that takes seconds to build.
+func grants(t *testing.T, dir string) {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString(`{"secrets": {"services": {"a": [`)
+	for i := range 100_000 {
+		fmt.Fprintf(&b, `{"id": "g%d", "actions": ["load_secret"], "source": "file", "paths": ["/etc/llorch/%d"]},`, i, i)
+	}
+	b.WriteString(`{"id": "g", "actions": ["load_secret"], "source": "file", "paths": ["/etc/llorch/x"]}]}}}`)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "data.json"), []byte(b.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // terminal opens a new pseudo-terminal (pty(7)).
 func terminal(t *testing.T) (screen *os.File, name string) {
 	t.Helper()

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"crypto/rand"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -27,6 +29,22 @@ const (
 	formatNames  = "pretty or json"
 )
 
+// formatNote is under which a flag keeps the formats that it takes.
+const formatNote = "formats"
+
+// formatsOf lists the formats that a flag takes.
+func formatsOf(f *pflag.Flag) []string {
+	if list := f.Annotations[formatNote]; list != nil {
+		return list
+	}
+	return namesIn(formatNames)
+}
+
+// namesIn takes "a, b or c" apart.
+func namesIn(names string) []string {
+	return strings.Split(strings.ReplaceAll(names, " or ", ", "), ", ")
+}
+
 // outputs are where reports go: one format to stdout, any number to files.
 type outputs struct {
 	format string
@@ -38,6 +56,9 @@ func (o *outputs) register(flags *pflag.FlagSet, names string) {
 	o.names = names
 	flags.StringVar(&o.format, "format", "pretty", "write the report to stdout as `F`: "+names)
 	flags.StringArrayVar(&o.files, "output", nil, "write it to a file as well, as `F=FILE`; can be repeated")
+	for _, name := range []string{"format", "output"} {
+		flags.Lookup(name).Annotations = map[string][]string{formatNote: namesIn(names)}
+	}
 }
 
 // valid refuses before any work is done.
@@ -60,7 +81,7 @@ func (o *outputs) valid() error {
 
 // has reports whether there is a format of that name.
 func (o *outputs) has(name string) bool {
-	return format(name) != nil && slices.Contains(strings.FieldsFunc(o.names, func(r rune) bool { return r == ',' || r == ' ' }), name)
+	return format(name) != nil && slices.Contains(namesIn(o.names), name)
 }
 
 // spare refuses to write a report over a file that the check has read.
@@ -105,17 +126,42 @@ func (o *outputs) writeWith(stdout io.Writer, in func(kind string) func(io.Write
 	for _, f := range o.files {
 		kind, name, _ := strings.Cut(f, "=")
 		if err := writeReport(name, in(kind)); err != nil {
-			return usage("", "output: %w", short(err))
+			return usage(fileHint, "output: %w", short(err))
 		}
 	}
 	if err := in(o.format)(stdout); err != nil {
-		return usage("", "output: %w", err)
+		return usage(stdoutHint, "output: %w", err)
 	}
 	return nil
 }
 
+// writeReport writes a report whole or not at all, so that no run that is cut off leaves half of one. What is there and is no
+// regular file, such as a pipe, is written to.
 func writeReport(name string, write func(io.Writer) error) error {
-	f, err := os.Create(name)
+	info, err := os.Stat(name)
+	if err == nil && !info.Mode().IsRegular() {
+		return writeTo(name, os.O_WRONLY, write)
+	}
+	if err == nil {
+		if name, err = filepath.EvalSymlinks(name); err != nil {
+			return err
+		}
+	}
+	beside := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+"."+rand.Text())
+	defer os.Remove(beside) //nolint:errcheck // gone after the rename
+	if err := writeTo(beside, os.O_WRONLY|os.O_CREATE|os.O_EXCL, write); err != nil {
+		return asIf(name, err)
+	}
+	if info != nil {
+		if err := os.Chmod(beside, info.Mode().Perm()); err != nil {
+			return asIf(name, err)
+		}
+	}
+	return asIf(name, os.Rename(beside, name))
+}
+
+func writeTo(name string, flags int, write func(io.Writer) error) error {
+	f, err := os.OpenFile(name, flags, 0o666) //nolint:gosec // a report; the umask says who may read it
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ func loadPolicy(ctx context.Context, path string) (*policy.Bundle, error) {
 	case !info.Mode().IsRegular():
 		return nil, &failure{exitPolicy, fmt.Errorf("policy: %s: not a regular file", path), policyHint}
 	case isSource(path):
-		return nil, usage("", "policy: %s is not a bundle; name its folder: --policy %s", path, filepath.Dir(path))
+		return nil, usage("name its folder: --policy "+filepath.Dir(path), "policy: %s is not a bundle", path)
 	}
 	data, err := readBounded(path, maxBundle)
 	if err != nil {

@@ -58,25 +58,39 @@ func runPolicyBuild(cmd *cobra.Command, args []string, out string) error {
 	if err := spareInputs(args[0], out); err != nil {
 		return err
 	}
-	bundle, err := buildPolicy(cmd.Context(), args[0])
+	b, err := working(cmd, elapsed("building "+args[0]), func() (built, error) { return buildAndTry(cmd.Context(), args[0]) })
 	if err != nil {
 		return err
+	}
+	if err := cmd.Context().Err(); err != nil {
+		return err
+	}
+	if err := replaceFile(out, b.data); err != nil {
+		return usage(fileHint, "output: %w", short(err))
+	}
+	if rego.ReplacesDefaults(b.bundle) {
+		fmt.Fprintf(cmd.ErrOrStderr(), "note: %s defines decision and may_ask itself: none of the default rules is in the bundle\n", report.Text(args[0]))
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "built %s: %d bytes, sha256 %x\n", report.Text(out), len(b.data), sha256.Sum256(b.data))
+	return nil
+}
+
+// built is a bundle that services can open.
+type built struct {
+	bundle *policy.Bundle
+	data   []byte
+}
+
+func buildAndTry(ctx context.Context, dir string) (built, error) {
+	bundle, err := buildPolicy(ctx, dir)
+	if err != nil {
+		return built{}, err
 	}
 	data, err := bundle.Marshal()
 	if err != nil {
-		return &failure{exitPolicy, err, ""}
+		return built{}, &failure{exitPolicy, err, ""}
 	}
-	if err := tryOut(cmd.Context(), bundle); err != nil {
-		return err
-	}
-	if err := replaceFile(out, data); err != nil {
-		return usage("", "output: %w", short(err))
-	}
-	if rego.ReplacesDefaults(bundle) {
-		fmt.Fprintf(cmd.ErrOrStderr(), "note: %s defines decision and may_ask itself: none of the default rules is in the bundle\n", report.Text(args[0]))
-	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "built %s: %d bytes, sha256 %x\n", report.Text(out), len(data), sha256.Sum256(data))
-	return nil
+	return built{bundle, data}, tryOut(ctx, bundle)
 }
 
 // tryOut opens a bundle as a service will: one that none can open is better refused here than met at their start.
@@ -145,10 +159,14 @@ func policyFiles(policy string) []os.FileInfo {
 
 // replaceFile writes a file whole or not at all: a service that starts meanwhile finds the old bundle or the new one.
 func replaceFile(name string, data []byte) error {
-	err := writeAndRename(name, data)
+	return asIf(name, writeAndRename(name, data))
+}
+
+// asIf words an error about a temporary file, which is nobody's concern, as one about the file that it stands for.
+func asIf(name string, err error) error {
 	var path *os.PathError
 	var link *os.LinkError
-	switch { // the temporary file is nobody's concern
+	switch {
 	case errors.As(err, &path):
 		return &os.PathError{Op: path.Op, Path: name, Err: path.Err}
 	case errors.As(err, &link):

@@ -24,6 +24,7 @@ succeeds only if the file is in order as well, which check tells.
 
 exit codes: 5 policy error, 4 bad usage, 1 nothing is granted, 0 something is`,
 		DisableFlagsInUseLine: true,
+		ValidArgsFunction:     completeService,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runPolicyCan(cmd, args, path, kind)
 		},
@@ -45,7 +46,7 @@ func runPolicyCan(cmd *cobra.Command, args []string, path, kind string) error {
 	case format(kind) == nil:
 		return usage("--format takes "+formatNames, "unknown format %q", kind)
 	}
-	bundle, err := loadPolicy(cmd.Context(), path)
+	bundle, err := working(cmd, elapsed("reading "+path), func() (*policy.Bundle, error) { return loadPolicy(cmd.Context(), path) })
 	if err != nil {
 		return err
 	}
@@ -60,7 +61,7 @@ func runPolicyCan(cmd *cobra.Command, args []string, path, kind string) error {
 		_, err = cmd.OutOrStdout().Write(canPretty(args[0], grants))
 	}
 	if err != nil {
-		return usage("", "output: %w", err)
+		return usage(stdoutHint, "output: %w", err)
 	}
 	if len(grants) == 0 {
 		return &failure{exitDenied, fmt.Errorf("nothing is granted to service %q", args[0]), "grants are in data.json of the policy, under secrets.services"}

@@ -57,20 +57,16 @@ func runPolicyCheck(cmd *cobra.Command, args []string, kind string, failOnWarn b
 	if err != nil {
 		return &failure{exitPolicy, fmt.Errorf("policy: %w", short(err)), ""}
 	}
-	findings, err := rego.Check(cmd.Context(), src)
+	findings, err := working(cmd, elapsed("checking "+args[0]), func() ([]rego.Finding, error) { return rego.Check(cmd.Context(), src) })
 	if err != nil {
 		return &failure{exitPolicy, fmt.Errorf("policy: %w", err), ""}
 	}
 	if err := writeFindings(cmd, kind, findings); err != nil {
-		return usage("", "output: %w", err)
+		return usage(stdoutHint, "output: %w", err)
 	}
 	errors, warnings := counted(findings)
 	if errors == 0 {
-		bundle, err := rego.Build(cmd.Context(), src)
-		if err != nil {
-			return &failure{exitPolicy, fmt.Errorf("policy: %w", err), ""}
-		}
-		if err := tryOut(cmd.Context(), bundle); err != nil {
+		if _, err := working(cmd, elapsed("opening "+args[0]), func() (built, error) { return buildAndTry(cmd.Context(), args[0]) }); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -76,9 +77,9 @@ func run(w world) int {
 	}
 	if f.err != nil {
 		fmt.Fprintf(w.stderr, "secretcheck: %s\n", lines(f.err))
-	}
-	if f.hint != "" {
-		fmt.Fprintf(w.stderr, "hint: %s\n", report.Text(f.hint))
+		if hint := cmp.Or(f.hint, nextStep(f.err)); hint != "" {
+			fmt.Fprintf(w.stderr, "hint: %s\n", report.Text(hint))
+		}
 	}
 	return f.code
 }
@@ -94,27 +95,13 @@ func interruptible() (context.Context, context.CancelFunc) {
 // thing to say.
 func lines(err error) string { return report.Lines(err.Error()) }
 
-const helpTemplate = `{{with .Example}}{{.}}
-
-{{end}}{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
-
-{{end}}{{.UsageString}}`
-
-const usageTemplate = `usage: {{.UseLine}}{{if .HasAvailableSubCommands}}
-
-commands:{{range .Commands}}{{if .IsAvailableCommand}}
-  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}{{if .HasAvailableLocalFlags}}
-
-flags:
-{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}
-`
-
 func newRoot() *cobra.Command {
 	var version bool
 	root := &cobra.Command{
 		Use:                   "secretcheck COMMAND",
+		Short:                 "check that services ask only for the secrets that a policy grants",
 		DisableFlagsInUseLine: true,
-		Example: `  secretcheck check deploy/ --policy policy/ --root /srv/image
+		Example: `  secretcheck check deploy/ --policy policy/
   secretcheck policy build policy/ -o policy.tar.gz
   secretcheck policy can queen-rbee --policy policy.tar.gz
   secretcheck audit verify /var/log/llorch/audit.jsonl*`,
@@ -134,11 +121,12 @@ usage, 1 denied, 3 undecided, 2 warnings with --fail-on-warn, 0 clean`,
 		},
 	}
 	root.Flags().BoolVar(&version, "version", false, "print the version")
+	root.Flags().Lookup("version").Hidden = true // who tries it gets it
 	root.SetFlagErrorFunc(flagError)
-	root.SetHelpTemplate(helpTemplate)
-	root.SetUsageTemplate(usageTemplate)
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { fmt.Fprint(cmd.OutOrStdout(), helpOf(cmd, false)) })
 	root.SetHelpCommand(newHelp())
-	root.AddCommand(newCheck(), newRules(), newPolicy(), newAudit(), newVersion())
+	root.AddCommand(newCheck(), newRules(), newPolicy(), newAudit(), newVersion(), newCompletion(), newMan())
+	completeFlags(root)
 	return root
 }
 
@@ -149,21 +137,6 @@ func flagError(_ *cobra.Command, err error) error {
 		return fmt.Errorf("--%s is true or false, not %q", value.GetFlag().Name, value.GetValue())
 	}
 	return err
-}
-
-func newHelp() *cobra.Command {
-	return &cobra.Command{
-		Use:   "help [COMMAND]",
-		Short: "print the help of a command",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			about, rest, err := cmd.Root().Find(args)
-			if err != nil || len(rest) > 0 {
-				return usage("secretcheck --help", "there is no such command")
-			}
-			about.InitDefaultHelpFlag()
-			return about.Help()
-		},
-	}
 }
 
 // noCommand refuses a bare command group: a pipeline that lost its argument must not pass.

@@ -24,6 +24,7 @@ finding: what it means, why it matters, an example, and what to do.
 
 exit codes: 4 bad usage, 0 otherwise`,
 		DisableFlagsInUseLine: true,
+		ValidArgsFunction:     completeRules,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runRules(cmd.OutOrStdout(), args, kind)
 		},

@@ -34,7 +34,7 @@ func (t twice) Run() int { return asnobody.Main(t.m) }
 
 // scripts are the command-line tests, each the evidence for the requirements it is listed with.
 var scripts = map[string]string{
-	"help":           "CHK-1042",
+	"help":           "CHK-1042 CHK-1151",
 	"usage":          "CHK-1001 CHK-1005",
 	"exit_codes":     "CHK-1001",
 	"examples":       "CHK-1002 CHK-1004 SM-LOAD-4002 SEC-SECRET-021",
@@ -62,6 +62,7 @@ var scripts = map[string]string{
 	"accept":         "CHK-1003 CHK-1043 CHK-1143 CHK-1144 CHK-1146 CHK-1147",
 	"audit":          "AUD-1008",
 	"rules":          "CHK-1080",
+	"man":            "CHK-1153",
 	"settings":       "CHK-1070 CHK-1071 CHK-1072 CHK-1073 CHK-1075 CHK-1076 CHK-1077 CHK-1078",
 }
 
@@ -85,6 +86,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Files:               files,
 		RequireExplicitExec: true,
+		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") == "true", // write what "cmp stdout FILE" finds into the scripts
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("EXAMPLES", examples)
 			return nil
@@ -118,6 +120,9 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+	if stderr := ts.ReadFile("stderr"); unaided(stderr) {
+		ts.Fatalf("CHK-1154: an error without a next step: give its failure a hint, or its kind one in nextStep:\n%s", stderr)
 	}
 }
 
