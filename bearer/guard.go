@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
 	"path"
@@ -165,7 +166,9 @@ func (g *Guard) Handler(next http.Handler) http.Handler {
 		given, fault := presented(r)
 		if fault == nil {
 			if name, ok := g.verify(given); ok {
-				g.log.DebugContext(r.Context(), "request accepted", "realm", g.realm, "caller", name)
+				if ctx := r.Context(); g.log.Enabled(ctx, slog.LevelDebug) { // or it would be put together for nobody
+					g.log.DebugContext(ctx, "request accepted", "realm", g.realm, "caller", name)
+				}
 				next.ServeHTTP(w, without(r, name))
 				return
 			}
@@ -194,7 +197,7 @@ func (g *Guard) verify(given string) (name string, ok bool) {
 // without is r without its token.
 func without(r *http.Request, caller string) *http.Request {
 	r = r.WithContext(context.WithValue(r.Context(), callerKey{}, caller))
-	r.Header = r.Header.Clone()
+	r.Header = maps.Clone(r.Header)
 	r.Header.Del("Authorization")
 	return r
 }

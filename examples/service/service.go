@@ -34,12 +34,12 @@ type Service struct {
 // variables that it reads: LLORCH_GRANTS, what the security team wrote, and LLORCH_AUDIT, the audit log;
 // LLORCH_ENVIRONMENT, such as production, for rules that tell them apart.
 func Main(name string, run func(ctx context.Context, s *Service) error) int {
-	log := slog.New(slog.NewJSONHandler(os.Stderr, nil)).With("service", name)
+	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	if err := open(name, log, run); err != nil {
-		log.Error("ended", "error", err)
+		log.Error("ended", "service", name, "error", err)
 		return 1
 	}
-	log.Info("ended")
+	log.Info("ended", "service", name)
 	return 0
 }
 
@@ -67,7 +67,7 @@ func open(name string, log *slog.Logger, run func(context.Context, *Service) err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	return run(ctx, &Service{Loader: l, Log: log})
+	return run(ctx, &Service{Loader: l, Log: log.With("service", name)})
 }
 
 // auditLog is a file with a chain of entries, in the folder that systemd made for the service (LogsDirectory=) unless told, or,
@@ -81,7 +81,7 @@ func auditLog() (sink loader.AuditSink, done func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return file, func() { file.Close() }, nil
+	return file, func() { _ = file.Close() }, nil // every entry was written when it was recorded
 }
 
 // Health answers a readiness probe. What is wrong is in the log, and not in the answer: anybody may ask.
