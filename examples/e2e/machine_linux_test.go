@@ -139,7 +139,7 @@ func machine(t *testing.T, root, what string) *realsystemd.Machine {
 	return m
 }
 
-// TestEndToEnd: EXP-ACCEPT-10002, SM-INTEG-6001, SM-INTEG-6002, SM-INTEG-6003, EXP-VRAM-5001, EXP-WORKER-6001. On this machine's own systemd, and on
+// TestEndToEnd: EXP-ACCEPT-10002, SVC-7011, SVC-7012, SVC-7013, SVC-7014, SVC-7016, SM-INTEG-6001, SM-INTEG-6002, SM-INTEG-6003, EXP-VRAM-5001, EXP-WORKER-6001. On this machine's own systemd, and on
 // version 257. What each check is evidence for is in its name.
 func TestEndToEnd(t *testing.T) {
 	if !realsystemd.Available(t) {
