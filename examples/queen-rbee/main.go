@@ -12,6 +12,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -131,5 +132,8 @@ func (q *queen) ask(ctx context.Context, path string, v any) error {
 		return err
 	}
 	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("the answer is %s", res.Status)
+	}
 	return json.NewDecoder(io.LimitReader(res.Body, maxList)).Decode(v)
 }
