@@ -111,7 +111,7 @@ func machine(t *testing.T, root, what string) *realsystemd.Machine {
 		t.Fatal(err)
 	}
 	passwd, group := string(read(t, root+"/etc/passwd")), string(read(t, root+"/etc/group"))
-	m := &realsystemd.Machine{Root: root, Start: []string{"scenario.service"}, Limit: 2 * time.Minute, Units: map[string]string{
+	m := &realsystemd.Machine{Root: root, Start: []string{"scenario.service"}, Limit: 5 * time.Minute, Units: map[string]string{
 		"scenario.service": "[Unit]\nWants=systemd-journald.service\nAfter=systemd-journald.service systemd-journald.socket\n" +
 			"[Service]\nType=oneshot\nEnvironment=" + inside + "=" + what + "\nExecStart=/run/machine/scenario\n",
 	}}

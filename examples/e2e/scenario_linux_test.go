@@ -128,7 +128,7 @@ func prepare(lines string) (failed error) {
 	for name := range services {
 		for _, unit := range []string{name + ".service", impostor(name)} {
 			dir := "/run/systemd/system/" + unit + ".d"
-			text := "[Unit]\nDefaultDependencies=no\nStartLimitIntervalSec=0\n[Service]\nEnvironment=LLORCH_INTERVAL=0.2\nTimeoutStartSec=20\n" +
+			text := "[Unit]\nDefaultDependencies=no\nStartLimitIntervalSec=0\n[Service]\nEnvironment=LLORCH_INTERVAL=0.2\nTimeoutStartSec=60\n" +
 				"EnvironmentFile=-" + variables(unit) + "\n" + lines
 			failed = errors.Join(failed, os.MkdirAll(dir, 0o755), os.WriteFile(dir+"/scenario.conf", []byte(text), 0o644))
 		}
@@ -171,7 +171,7 @@ func send(method, url, body string, authorization ...string) (status int, answer
 	if len(authorization) > 0 {
 		r.Header["Authorization"] = authorization
 	}
-	client := http.Client{Timeout: 10 * time.Second}
+	client := http.Client{Timeout: patience}
 	res, err := client.Do(r)
 	if err != nil {
 		return 0, "", err
@@ -192,7 +192,7 @@ func want(status int, method, url, body string, authorization ...string) error {
 
 func (p *play) bearer(token string) string { return "Bearer " + p.tokens[token] }
 
-const patience = 10 * time.Second
+const patience = 30 * time.Second // for a machine that does much else
 
 // eventually asks until the answer has a text.
 func (p *play) eventually(service, token, path, text string) (err error) {
