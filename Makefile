@@ -11,10 +11,10 @@ SYSTEMS := linux darwin windows freebsd
 
 export CGO_ENABLED ?= 0
 
-.PHONY: help demo test race erased check fmt vet lint trace tracing policy policy-check conformance size coverage fuzz-short reproducible sbom licences api vuln bench fuzz mutate man clean
+.PHONY: help demo test race erased check fmt vet lint trace tracing e2e policy policy-check conformance size coverage fuzz-short reproducible sbom licences api vuln bench soak fuzz mutate man clean
 
 help: ## Show what there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 demo: ## Build everything and show the main job on real files
 	@sh examples/demo.sh
@@ -58,6 +58,9 @@ trace: ## Print which tests stand behind which requirement, and write docs/audit
 
 tracing:
 	$(GO) test -count=1 ./features/trace
+
+e2e: ## The four example services under their own units, in a systemd that boots in a box; as root, part of make test too
+	$(GO) test -count=1 -v ./examples/e2e
 
 policy: ## Regenerate the embedded default rules from policy/rego
 	$(GO) run ./policy/rego/internal/gen
@@ -125,6 +128,9 @@ $(APIDIFF):
 
 bench: ## Ratios against targets and peers; exit 1 on a miss
 	cd bench && $(GO) run .
+
+soak: ## A minute of requests at full speed through the Bearer middleware, which must leak nothing
+	BEARER_SOAK=60s $(GO) test -count=1 -v -run TestLeaksNothing ./bearer
 
 fuzz: ## Every fuzz target for FUZZTIME (default 20s)
 	@sh .ci/fuzz

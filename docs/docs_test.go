@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"testing"
 
@@ -15,8 +14,8 @@ import (
 // prose lists the pages without a command.
 func prose() []string { return []string{"audit.md"} }
 
-// TestCHK1150Pages: CHK-1150. Each page is run in a folder of its own, with a copy of examples in it and secretcheck, as it is
-// built here, among the programs.
+// TestCHK1150Pages: CHK-1150, EXP-CROSS-7004, SVC-7018. Each page is run in a folder of its own, with a copy of examples in it, and
+// secretcheck and queen-rbee, as they are built here, among the programs.
 func TestCHK1150Pages(t *testing.T) {
 	pages, err := filepath.Glob("*.md")
 	if err != nil || !slices.Contains(pages, "secretcheck.md") {
@@ -38,15 +37,12 @@ func TestCHK1150Pages(t *testing.T) {
 	}
 }
 
-// build makes secretcheck from the sources.
+// build makes the programs of the pages from the sources.
 func build(t *testing.T) (bin string) {
 	t.Helper()
 	bin = t.TempDir()
-	name := filepath.Join(bin, "secretcheck")
-	if runtime.GOOS == "windows" {
-		name += ".exe"
-	}
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-o", name, "../cmd/secretcheck").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-o", bin+string(filepath.Separator),
+		"../cmd/secretcheck", "../examples/queen-rbee").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"testing"
 
 	"github.com/llorch/secrets-management/kdf"
 	"github.com/llorch/secrets-management/loader"
+	"github.com/llorch/secrets-management/secret"
 )
 
 // consumers is a world with the grants of the four services under the name of one.
@@ -86,4 +88,44 @@ func TestSealKeyIsFoundInOrder(t *testing.T) {
 		t.Error("a seal is not told from another")
 	}
 	w.leaksNothing(nil)
+}
+
+// TestIsAbsent: EXP-VRAM-5001, SVC-7014. Only what is there nowhere leads on to another source.
+func TestIsAbsent(t *testing.T) {
+	w := consumers(t)
+	ctx := context.Background()
+	t.Setenv("CREDENTIALS_DIRECTORY", w.dir+"/credentials")
+	open, absent := w.file("open", fake, 0o644), loader.File(w.dir+"/absent")
+	loaded := func(refs ...loader.Ref) error {
+		s, err := w.l.LoadSecret(ctx, refs...)
+		s.Close()
+		return err
+	}
+	var s, s2 *secret.Secret
+	both := w.l.LoadAll(ctx, loader.Request{Secret: &s, Refs: []loader.Ref{absent}}, loader.Request{Secret: &s2, Refs: []loader.Ref{open}})
+	for name, tt := range map[string]struct {
+		err    error
+		absent bool
+	}{
+		"a file":             {loaded(absent), true},
+		"a credential":       {loaded(loader.Credential("api_token")), true},
+		"both":               {loaded(loader.Credential("api_token"), absent), true},
+		"wrapped":            {fmt.Errorf("service: %w", loaded(absent)), true},
+		"two loads":          {errors.Join(loaded(absent), loaded(loader.Credential("api_token"))), true},
+		"too open":           {loaded(open), false},
+		"absent, then open":  {loaded(absent, open), false},
+		"no grant":           {loaded(loader.File("/nowhere")), false},
+		"one of two loads":   {both, false},
+		"joined with others": {errors.Join(loaded(absent), errors.New("disk full")), false},
+		"another's":          {os.ErrNotExist, false},
+		"nothing":            {nil, false},
+	} {
+		if got := loader.IsAbsent(tt.err); got != tt.absent {
+			t.Errorf("%s: %v for %v", name, got, tt.err)
+		}
+	}
+	w.audit.fail = func(int) error { return errors.New("disk full") }
+	if err := loaded(absent); loader.IsAbsent(err) || !errors.Is(err, loader.ErrAudit) {
+		t.Errorf("what could not be recorded: %v", err)
+	}
 }

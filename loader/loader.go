@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"unicode/utf8"
 
@@ -200,6 +201,22 @@ func (l *Loader) first(ctx context.Context, refs []Ref, j job) error {
 		return absent[0]
 	}
 	return absent
+}
+
+// IsAbsent reports whether an error of this package says that nothing is there, at none of the references, and says
+// nothing else: what lets a service go on to another source. A refusal, a fault and an error of the audit log are no
+// absence, nor is one of several errors that are not all of them absences.
+func IsAbsent(err error) bool {
+	switch e := err.(type) { //nolint:errorlint // it looks through by itself, at all and not at any
+	case *Error:
+		return isAbsent(e)
+	case interface{ Unwrap() []error }:
+		all := e.Unwrap()
+		return len(all) > 0 && !slices.ContainsFunc(all, func(err error) bool { return !IsAbsent(err) })
+	case interface{ Unwrap() error }:
+		return IsAbsent(e.Unwrap())
+	}
+	return false
 }
 
 // isAbsent reports whether a look found that nothing is there. An error that only carries such a one, as when that could

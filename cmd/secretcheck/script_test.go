@@ -37,7 +37,7 @@ var scripts = map[string]string{
 	"help":           "CHK-1042 CHK-1151",
 	"usage":          "CHK-1001 CHK-1005",
 	"exit_codes":     "CHK-1001",
-	"examples":       "CHK-1002 CHK-1004 SM-LOAD-4002 SEC-SECRET-021",
+	"examples":       "CHK-1002 CHK-1004 SM-LOAD-4002 SEC-SECRET-021 SVC-7017",
 	"json":           "CHK-1007 CHK-1009",
 	"canary":         "CHK-1003 SM-SEC-5002",
 	"links":          "CHK-1006 SM-SEC-5005",

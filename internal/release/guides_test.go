@@ -20,7 +20,7 @@ func TestGuides(t *testing.T) {
 			}
 		}
 	}
-	for _, folder := range []string{"secret", "secret/secrettest", "kdf", "policy", "loader"} {
+	for _, folder := range []string{"secret", "secret/secrettest", "kdf", "policy", "loader", "bearer"} {
 		has(folder+"/example_test.go", "\nfunc Example", "// Output:")
 	}
 	has(".specs/50_operations.md", "## Deploying\n", "## Audit\n", "## Incidents\n", "## Leaving the environment\n")
