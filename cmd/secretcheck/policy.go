@@ -30,7 +30,7 @@ func newPolicy() *cobra.Command {
 		RunE: noCommand,
 	}
 	cmd.AddCommand(newPolicyBuild(), newPolicyCan(), newPolicyCheck())
-	cmd.AddCommand(newPolicyTest(), newPolicySign(), newPolicyVerify(), newPolicyKeygen())
+	cmd.AddCommand(newPolicyInit(), newPolicyFmt(), newPolicyInspect(), newPolicyBench(), newPolicyTest(), newPolicySign(), newPolicyVerify(), newPolicyKeygen())
 	return cmd
 }
 
