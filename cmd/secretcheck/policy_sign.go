@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -158,17 +157,15 @@ func (s *signing) nextRevision(name string) string {
 	return "add --revision, one above the last that was signed; the first is 1"
 }
 
-var days = regexp.MustCompile(`^([1-9][0-9]{0,4})d$`)
-
 // parseEnd reads a time in UTC, a day, or days from now. What is over has no use.
 func parseEnd(text string, now time.Time) (time.Time, error) {
 	var end time.Time
-	if m := days.FindStringSubmatch(text); m != nil {
-		n, err := strconv.Atoi(m[1])
-		if err != nil {
-			return end, err // unreachable: five digits
+	if count, ok := strings.CutSuffix(text, "d"); ok {
+		n, err := strconv.ParseUint(count, 10, 16)
+		if err != nil || n == 0 {
+			return end, fmt.Errorf("%q is no number of days", text)
 		}
-		return now.UTC().Truncate(time.Second).AddDate(0, 0, n), nil
+		return now.UTC().Truncate(time.Second).AddDate(0, 0, int(n)), nil
 	}
 	for _, layout := range []string{"2006-01-02", "2006-01-02T15:04:05Z"} {
 		if t, err := time.Parse(layout, text); err == nil {
