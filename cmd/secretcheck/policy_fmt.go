@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"io/fs"
@@ -61,7 +60,7 @@ type laidOut struct {
 	before, after []byte
 }
 
-func (l *laidOut) changes() bool { return !bytes.Equal(l.before, l.after) }
+func (l *laidOut) changes() bool { return string(l.before) != string(l.after) }
 
 func (f *formatting) do(cmd *cobra.Command, args []string) error {
 	names, err := regoFiles(args)
