@@ -56,6 +56,11 @@ var scripts = map[string]string{
 	"policy_can":     "CHK-1041",
 	"policy_check":   "CHK-1045 POL-3040 POL-3041",
 	"policy_errors":  "CHK-1044",
+	"policy_fmt":     "CHK-1215",
+	"policy_init":    "CHK-1213",
+	"policy_inspect": "CHK-1214 CHK-1216",
+	"policy_sign":    "CHK-1207 CHK-1208 CHK-1209 CHK-1210 CHK-1211 CHK-1212",
+	"policy_test":    "CHK-1201 CHK-1203 CHK-1204 CHK-1205",
 	"engine_failure": "CHK-1044",
 	"identity":       "IDN-1004 CHK-1041",
 	"stdin":          "CHK-1047",
@@ -99,7 +104,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "secret": secret, "mkfifo": mkfifo, "report": checkReport, "bytes": writeBytes, "spoil": spoil,
-			"auditlog": writeAuditLog,
+			"auditlog": writeAuditLog, "mode": hasMode,
 		},
 	})
 }
@@ -144,6 +149,18 @@ func secret(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Check(os.WriteFile(name, []byte(strings.Repeat("5", 64)+"\n"), 0o600))
 	ts.Check(os.Chmod(name, os.FileMode(mode)))
+}
+
+// mode FILE OCTAL fails unless the file has these permission bits.
+func hasMode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: mode FILE OCTAL")
+	}
+	info, err := os.Stat(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != args[1] {
+		ts.Fatalf("%s has mode %s, want %s", args[0], got, args[1])
+	}
 }
 
 func mkfifo(ts *testscript.TestScript, neg bool, args []string) {

@@ -174,12 +174,17 @@ func compiler() (*ast.Compiler, error) {
 	return ast.NewCompiler().WithStrict(true).WithCapabilities(capabilities()).WithSchemas(set), nil
 }
 
-// toWasm compiles modules that are known to be good.
+// toWasm compiles modules that are known to be good to what services run.
 func toWasm(ctx context.Context, modules map[string]*ast.Module) ([]byte, error) {
+	return wasmOf(ctx, modules, "secrets", policy.EntrypointDecision, policy.EntrypointMayAsk)
+}
+
+// wasmOf compiles modules beneath a root of data to a module that answers the entrypoints.
+func wasmOf(ctx context.Context, modules map[string]*ast.Module, root string, entrypoints ...string) ([]byte, error) {
 	if os.Getenv("EXPERIMENTAL_WASM_OPT") != "" || os.Getenv("EXPERIMENTAL_WASM_OPT_ARGS") != "" {
 		return nil, errors.New("EXPERIMENTAL_WASM_OPT is set: OPA would have another program rewrite the policy")
 	}
-	in := &bundle.Bundle{Data: map[string]any{}, Manifest: bundle.Manifest{Roots: &[]string{"secrets"}}}
+	in := &bundle.Bundle{Data: map[string]any{}, Manifest: bundle.Manifest{Roots: &[]string{root}}}
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
 		in.Modules = append(in.Modules, bundle.ModuleFile{URL: name, Path: name, Parsed: modules[name]})
 	}
@@ -188,7 +193,7 @@ func toWasm(ctx context.Context, modules map[string]*ast.Module) ([]byte, error)
 		WithTarget(compile.TargetWasm).
 		WithRegoVersion(ast.RegoV1).
 		WithCapabilities(capabilities()).
-		WithEntrypoints(policy.EntrypointDecision, policy.EntrypointMayAsk).
+		WithEntrypoints(entrypoints...).
 		WithBundle(in)
 	if err := c.Build(ctx); err != nil {
 		return nil, err

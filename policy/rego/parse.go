@@ -150,3 +150,12 @@ func positioned(src *Source, err error) error {
 	}
 	return errors.New(strings.Join(lines, "\n"))
 }
+
+// Schemas are the JSON schemas of the contract by file name: of the input, of a result, and of the grants in data.json.
+func Schemas() map[string][]byte {
+	all := map[string][]byte{}
+	for _, name := range []string{"grants.json", "input.json", "result.json"} {
+		all[name], _ = schemas.ReadFile("schemas/" + name) // embedded above
+	}
+	return all
+}

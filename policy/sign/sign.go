@@ -66,3 +66,26 @@ func (k *Key) Sign(archive []byte, s policy.Statement) ([]byte, error) {
 	}
 	return k.sign(archive, string(comment)), nil
 }
+
+// Generate makes a new key: the file of the secret one, as [ParseKey] takes it, and that of the public one, as
+// `minisign -G` writes both. The secret one is encrypted under a password unless that is empty, which takes seconds and
+// 1 GiB of memory.
+func Generate(password string) (secretFile, publicFile []byte, err error) {
+	public, k, err := minisign.GenerateKey(nil)
+	if err != nil {
+		return nil, nil, err // not covered: the system's random source does not fail
+	}
+	if password == "" {
+		secretFile, err = k.MarshalText()
+	} else {
+		secretFile, err = minisign.EncryptKey(password, k)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrKey, err)
+	}
+	publicFile, err = public.MarshalText()
+	return append(secretFile, '\n'), append(publicFile, '\n'), err
+}
+
+// NeedsPassword reports whether a key file can be read only with the password that it was made with.
+func NeedsPassword(file []byte) bool { return minisign.IsEncrypted(file) }

@@ -71,6 +71,7 @@ type rewriter struct {
 	funcs    []uint32 // types of the defined functions
 	globals  uint32
 	minMem   uint32 // pages
+	static   int64  // pages that the constants reach into
 	seen     map[sectionID]bool
 	merges   int64  // locals times blocks, of all functions
 	squares  int64  // of the basic blocks, of all functions
@@ -106,7 +107,7 @@ func read(module []byte, limits Limits) (*rewriter, error) {
 	if !bytes.HasPrefix(module, wasmHeader) {
 		return nil, fmt.Errorf("%w: not a WebAssembly 1.0 module", errWasm)
 	}
-	r := &rewriter{limits: limits, seen: map[sectionID]bool{}}
+	r := &rewriter{limits: limits, seen: map[sectionID]bool{}, static: staticPages(module)}
 	r.out = append(make([]byte, 0, 3*len(module)), wasmHeader...)
 	r.plain = append(make([]byte, 0, len(module)), wasmHeader...)
 	c := &cursor{b: module, i: len(wasmHeader)}
@@ -152,6 +153,9 @@ func (r *rewriter) missing(last, next sectionID) error {
 	}
 	if most := r.limits.startPages(); r.minMem == 0 || r.minMem > most {
 		return fmt.Errorf("%w: wants %d pages of memory at the start, between 1 and %d are allowed", errWasm, r.minMem, most)
+	}
+	if pages := r.static; pages <= int64(r.limits.startPages()) { // else wazero finds the constants outside of the memory
+		r.minMem = max(r.minMem, uint32(pages)) //nolint:gosec // G115: at most startPages
 	}
 	b := appendU32(nil, 1)
 	b = append(b, 1) // with a maximum

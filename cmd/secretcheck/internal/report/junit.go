@@ -1,7 +1,6 @@
 package report
 
 import (
-	"bytes"
 	"encoding/xml"
 	"fmt"
 	"io"
@@ -37,6 +36,7 @@ type junitCase struct {
 	Class   string      `xml:"classname,attr"`
 	File    string      `xml:"file,attr"`
 	Line    int         `xml:"line,attr"`
+	Time    float64     `xml:"time,attr,omitempty"` // seconds
 	Failure *junitText  `xml:"failure"`
 	Error   *junitText  `xml:"error"`
 	Skipped *junitText  `xml:"skipped"`
@@ -73,19 +73,7 @@ func JUnit(w io.Writer, r check.Result) error {
 	for _, f := range besides(r) {
 		suite("descriptors").add(junitFinding(f))
 	}
-	for _, s := range all.Suites {
-		all.Tests, all.Failures, all.Errors, all.Skipped = all.Tests+s.Tests, all.Failures+s.Failures, all.Errors+s.Errors, all.Skipped+s.Skipped
-	}
-	var b bytes.Buffer
-	b.WriteString(xml.Header)
-	e := xml.NewEncoder(&b)
-	e.Indent("", "  ")
-	if err := e.Encode(all); err != nil {
-		return err
-	}
-	b.WriteByte('\n')
-	_, err := w.Write(b.Bytes())
-	return err
+	return all.write(w)
 }
 
 func (s *junitSuite) add(c junitCase) {
