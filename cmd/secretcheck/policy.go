@@ -30,6 +30,7 @@ func newPolicy() *cobra.Command {
 		RunE: noCommand,
 	}
 	cmd.AddCommand(newPolicyBuild(), newPolicyCan(), newPolicyCheck())
+	cmd.AddCommand(newPolicyReplay())
 	return cmd
 }
 
