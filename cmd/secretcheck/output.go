@@ -60,7 +60,7 @@ func (o *outputs) valid() error {
 
 // has reports whether there is a format of that name.
 func (o *outputs) has(name string) bool {
-	return format(name) != nil && slices.Contains(strings.FieldsFunc(o.names, func(r rune) bool { return r == ',' || r == ' ' }), name)
+	return name != "or" && slices.Contains(strings.FieldsFunc(o.names, func(r rune) bool { return r == ',' || r == ' ' }), name)
 }
 
 // spare refuses to write a report over a file that the check has read.

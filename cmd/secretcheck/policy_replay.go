@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -99,9 +100,7 @@ func openNamed(ctx context.Context, path string, soon bool) (*ready, error) {
 	if err != nil {
 		return nil, err
 	}
-	limits := patient()
-	limits.Instances = 0
-	engine, err := policy.Open(ctx, bundle, policy.Options{Limits: limits, Interpreter: soon})
+	engine, err := policy.Open(ctx, bundle, policy.Options{Limits: manyLimits(), Interpreter: soon})
 	if err != nil {
 		return nil, unusable(path, err)
 	}
@@ -109,9 +108,17 @@ func openNamed(ctx context.Context, path string, soon bool) (*ready, error) {
 	return &ready{bundle, engine, report.PolicyName{Path: filepath.ToSlash(path), Revision: info.Revision, Digest: info.Digest}}, nil
 }
 
+// manyLimits are patient, on all processors.
+func manyLimits() policy.Limits {
+	limits := patient()
+	limits.Instances = 0
+	return limits
+}
+
 // decisions are decision logs that are open.
 type decisions struct {
-	files []*os.File
+	files []*os.File // nil for what is piped in
+	sizes []int64    // when it was opened: what is appended meanwhile is not read
 	names []string
 	stdin io.Reader
 }
@@ -121,7 +128,7 @@ func openDecisions(names []string, stdin io.Reader) (*decisions, error) {
 	d := &decisions{stdin: stdin}
 	for _, name := range names {
 		if name == "-" {
-			d.files, d.names = append(d.files, nil), append(d.names, "stdin")
+			d.files, d.sizes, d.names = append(d.files, nil), append(d.sizes, 0), append(d.names, "stdin")
 			continue
 		}
 		f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -130,13 +137,25 @@ func openDecisions(names []string, stdin io.Reader) (*decisions, error) {
 			if info, err = f.Stat(); err == nil && info.IsDir() {
 				err = &os.PathError{Op: "read", Path: name, Err: errors.New("is a directory")}
 			}
-			d.files, d.names = append(d.files, f), append(d.names, filepath.ToSlash(name))
+			if err == nil {
+				d.files, d.sizes, d.names = append(d.files, f), append(d.sizes, size(info)), append(d.names, filepath.ToSlash(name))
+			} else {
+				_ = f.Close()
+			}
 		}
 		if err != nil {
 			return d, usage("name the files of a decision log", "decisions: %w", short(err))
 		}
 	}
 	return d, nil
+}
+
+// size bounds what is read of a file; a pipe has no size.
+func size(info os.FileInfo) int64 {
+	if info.Mode().IsRegular() {
+		return info.Size()
+	}
+	return math.MaxInt64
 }
 
 func (d *decisions) close() {
@@ -177,7 +196,7 @@ func (d *decisions) replay(cmd *cobra.Command, p *replay.Replayer) error {
 	for i, f := range d.files {
 		r := d.stdin
 		if f != nil {
-			r = f
+			r = io.LimitReader(f, d.sizes[i])
 		}
 		if err := p.Read(cmd.Context(), d.names[i], r); err != nil {
 			return usage("", "decisions: %s: %w", d.names[i], short(err))

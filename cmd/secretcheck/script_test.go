@@ -56,6 +56,7 @@ var scripts = map[string]string{
 	"policy_can":     "CHK-1041",
 	"policy_check":   "CHK-1045 POL-3040 POL-3041",
 	"policy_errors":  "CHK-1044",
+	"policy_unused":  "CHK-1244 CHK-1245 CHK-1246",
 	"policy_replay":  "CHK-1240 CHK-1241 CHK-1242 CHK-1243",
 	"engine_failure": "CHK-1044",
 	"identity":       "IDN-1004 CHK-1041",
@@ -99,7 +100,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "secret": secret, "mkfifo": mkfifo, "report": checkReport, "bytes": writeBytes, "spoil": spoil,
 			"auditlog": writeAuditLog,
-			"record":   recordDecisions, "request": requestFile,
+			"record":   recordDecisions, "request": requestFile, "chomp": chomp,
 		},
 	})
 }

@@ -86,12 +86,13 @@ func (r *Result) NotReplayed() (n int) {
 
 // Replayer puts logs to a policy. It is for one goroutine.
 type Replayer struct {
-	New Decider // nil where Each does all
+	New Decider
 
 	// Old answers instead of the result that was recorded; nil takes that.
 	Old Decider
 
-	// Each is told every request that was judged, with the answer of New, in order; nil for nobody.
+	// Each is told every request that can be read, whether or not its load came to a verdict, with the answer of New to
+	// all of it, in order; nil for nobody.
 	Each func(r *policy.Request, a change.Answer)
 
 	// Progress is told how many entries were read; nil for nobody.
@@ -274,40 +275,68 @@ func (p *Replayer) again(ctx context.Context, e *recorded.Entry) *outcome {
 	if err != nil {
 		return &outcome{why: recorded.WhyBadResult, detail: err.Error()}
 	}
-	if !decided {
-		return &outcome{why: recorded.WhyNoVerdict, detail: "the load ended before the policy had judged it"}
+	if !decided && p.Old == nil && p.Each == nil {
+		return undecided()
 	}
 	r, err := recorded.Request(e.Input)
 	if err != nil {
+		if !decided { // a reference that the loader itself refused
+			return undecided()
+		}
 		return &outcome{why: recorded.WhyBadInput, detail: err.Error()}
 	}
-	put := Ask
-	if e.Path == policy.EntrypointMayAsk { // nothing was looked at
-		put = Reference
-	}
-	from := recordedAnswer(e, was)
-	if p.Old != nil {
-		if from, err = put(ctx, p.Old, r); err != nil {
-			return failed("the old policy", err)
+	o := undecided()
+	if decided || p.Old != nil {
+		if o, err = p.compare(ctx, e, r, was, decided); err != nil {
+			return failed(err)
 		}
 	}
-	to, err := put(ctx, p.New, r)
-	if err != nil {
-		return failed("the policy", err)
-	}
-	o := &outcome{request: r, answer: to, row: change.NewRow(about(r), from, to)}
-	o.other = o.row == nil && from.Verdict == change.Denied && to.Verdict == change.Denied && e.Path == policy.EntrypointDecision && !slices.Equal(from.Codes, to.Codes)
-	if o.row == nil && !o.other && p.Each == nil {
-		return &p.unchanged
+	if p.Each != nil {
+		o.request = r
+		if o.answer, err = Ask(ctx, p.New, r); err != nil {
+			return failed(err)
+		}
 	}
 	return o
 }
 
-func failed(who string, err error) *outcome {
+func undecided() *outcome {
+	return &outcome{why: recorded.WhyNoVerdict, detail: "the load ended before the policy had judged it"}
+}
+
+// compare sets the new answer against the old. What was recorded before anything was looked at has no facts to be judged on.
+func (p *Replayer) compare(ctx context.Context, e *recorded.Entry, r *policy.Request, was recorded.Verdict, decided bool) (*outcome, error) {
+	put, facts := Ask, e.Path == policy.EntrypointDecision && decided
+	if !facts {
+		put = Reference
+	}
+	from := recordedAnswer(e, was)
+	var err error
+	if p.Old != nil {
+		if from, err = put(ctx, p.Old, r); err != nil {
+			return nil, err
+		}
+	}
+	to, err := put(ctx, p.New, r)
+	if err != nil {
+		return nil, err
+	}
+	o := &outcome{row: change.NewRow(about(r), from, to)}
+	o.other = o.row == nil && facts && from.Verdict == change.Denied && to.Verdict == change.Denied && !slices.Equal(from.Codes, to.Codes)
+	switch {
+	case o.row != nil:
+		o.request = r
+	case !o.other && p.Each == nil:
+		return &p.unchanged, nil
+	}
+	return o, nil
+}
+
+func failed(err error) *outcome {
 	if errors.Is(err, policy.ErrRequest) {
 		return &outcome{why: recorded.WhyBadInput, detail: err.Error()}
 	}
-	return &outcome{why: recorded.WhyEngine, detail: who + ": " + err.Error()}
+	return &outcome{why: recorded.WhyEngine, detail: err.Error()}
 }
 
 func recordedAnswer(e *recorded.Entry, v recorded.Verdict) change.Answer {
@@ -348,6 +377,7 @@ func (p *Replayer) count(name string, j judged) {
 		if r.Unclear[o.why]++; r.Unclear[o.why] == 1 {
 			r.Samples = append(r.Samples, Sample{o.why, fmt.Sprintf("%s:%d", name, j.line), o.detail})
 		}
+		p.tell(o)
 		return
 	}
 	r.Replayed++
@@ -361,7 +391,11 @@ func (p *Replayer) count(name string, j judged) {
 	default:
 		r.Same++
 	}
-	if p.Each != nil {
+	p.tell(o)
+}
+
+func (p *Replayer) tell(o *outcome) {
+	if p.Each != nil && o.request != nil {
 		p.Each(o.request, o.answer)
 	}
 }
