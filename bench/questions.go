@@ -161,7 +161,7 @@ func diffing() (value float64, err error) {
 	return cost.seconds, err
 }
 
-// writeGrants lets each service load its secrets. Of every so many services, 0 being none, one gets a grant less.
+// writeGrants lets each service load its secrets. Of every so many services, 0 being none, one gets one less.
 func writeGrants(dir string, services, loads, every int) error {
 	list := make([]string, services)
 	for i := range list {
@@ -169,11 +169,12 @@ func writeGrants(dir string, services, loads, every int) error {
 		if every > 0 && i%every == 0 {
 			n--
 		}
-		grants := make([]string, n)
-		for k := range grants {
-			grants[k] = fmt.Sprintf(`{"id":"g%[2]d","actions":["load_secret"],"source":"credential","names":["token_%[2]d"],"paths":["/etc/llorch/svc-%[1]d/%[2]d"]}`, i, k)
+		names := make([]string, n)
+		for k := range names {
+			names[k] = fmt.Sprintf(`"token_%d"`, k)
 		}
-		list[i] = fmt.Sprintf(`"svc-%d":[%s]`, i, strings.Join(grants, ","))
+		list[i] = fmt.Sprintf(`"svc-%[1]d":[{"id":"g","actions":["load_secret"],"source":"credential","names":[%[2]s],"dirs":["/etc/llorch/svc-%[1]d"]}]`,
+			i, strings.Join(names, ","))
 	}
 	data := `{"secrets":{"services":{` + strings.Join(list, ",") + `}}}`
 	return errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, "data.json"), []byte(data), 0o600))

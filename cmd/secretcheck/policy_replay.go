@@ -100,7 +100,7 @@ func openNamed(ctx context.Context, path string, soon bool) (*ready, error) {
 	if err != nil {
 		return nil, err
 	}
-	engine, err := policy.Open(ctx, bundle, policy.Options{Limits: manyLimits(), Interpreter: soon})
+	engine, err := policy.Open(ctx, bundle, policy.Options{Limits: manyLimits(), Interpreter: soon && len(bundle.Data) <= 8*fewBytes})
 	if err != nil {
 		return nil, unusable(path, err)
 	}

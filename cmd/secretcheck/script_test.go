@@ -56,6 +56,7 @@ var scripts = map[string]string{
 	"policy_can":     "CHK-1041",
 	"policy_check":   "CHK-1045 POL-3040 POL-3041",
 	"policy_errors":  "CHK-1044",
+	"policy_diff":    "CHK-1247 CHK-1248 CHK-1249 CHK-1250",
 	"policy_unused":  "CHK-1244 CHK-1245 CHK-1246",
 	"policy_replay":  "CHK-1240 CHK-1241 CHK-1242 CHK-1243",
 	"engine_failure": "CHK-1044",
@@ -86,7 +87,7 @@ func TestScripts(t *testing.T) {
 	}
 	testscript.Run(t, testscript.Params{
 		Files:               files,
-		RequireExplicitExec: true, UpdateScripts: os.Getenv("UPDATE_TENB") != "",
+		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("EXAMPLES", examples)
 			return nil
@@ -220,6 +221,7 @@ func checkReport(ts *testscript.TestScript, neg bool, args []string) {
 			EndColumn                                                   int `json:"end_column"`
 			Snippet                                                     string
 			Suppressed                                                  bool
+			Input                                                       map[string]any
 		}
 		Findings []struct {
 			Rule, Severity, Message, Fix, File string
