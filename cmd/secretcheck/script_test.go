@@ -57,6 +57,7 @@ var scripts = map[string]string{
 	"policy_check":   "CHK-1045 POL-3040 POL-3041",
 	"policy_errors":  "CHK-1044",
 	"policy_diff":    "CHK-1247 CHK-1248 CHK-1249 CHK-1250",
+	"policy_whocan":  "CHK-1251 CHK-1252",
 	"policy_unused":  "CHK-1244 CHK-1245 CHK-1246",
 	"policy_replay":  "CHK-1240 CHK-1241 CHK-1242 CHK-1243",
 	"engine_failure": "CHK-1044",
