@@ -30,7 +30,7 @@ func newPolicy() *cobra.Command {
 		RunE: noCommand,
 	}
 	cmd.AddCommand(newPolicyBuild(), newPolicyCan(), newPolicyCheck())
-	cmd.AddCommand(newPolicyReplay(), newPolicyDiff(), newPolicyWhoCan(), newPolicyUnused())
+	cmd.AddCommand(newPolicyReplay(), newPolicyDiff(), newPolicyExplain(), newPolicyWhoCan(), newPolicyUnused())
 	return cmd
 }
 

@@ -58,6 +58,7 @@ var scripts = map[string]string{
 	"policy_errors":  "CHK-1044",
 	"policy_diff":    "CHK-1247 CHK-1248 CHK-1249 CHK-1250",
 	"policy_whocan":  "CHK-1251 CHK-1252",
+	"policy_explain": "CHK-1253 CHK-1254 CHK-1255 CHK-1256 CHK-1257",
 	"policy_unused":  "CHK-1244 CHK-1245 CHK-1246",
 	"policy_replay":  "CHK-1240 CHK-1241 CHK-1242 CHK-1243",
 	"engine_failure": "CHK-1044",
@@ -102,7 +103,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "secret": secret, "mkfifo": mkfifo, "report": checkReport, "bytes": writeBytes, "spoil": spoil,
 			"auditlog": writeAuditLog,
-			"record":   recordDecisions, "request": requestFile, "chomp": chomp,
+			"record":   recordDecisions, "request": requestFile, "chomp": chomp, "forge": forge,
 		},
 	})
 }
