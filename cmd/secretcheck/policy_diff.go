@@ -16,6 +16,7 @@ import (
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/check"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/collect"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/probe"
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/recorded"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/replay"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/report"
 	"github.com/llorch/secrets-management/policy"
@@ -139,7 +140,7 @@ func (d *differ) tell() error {
 		return err
 	}
 	switch {
-	case r.Unclear["engine_error"] > 0:
+	case r.Unclear[recorded.WhyEngine] > 0:
 		return &failure{code: exitPolicy}
 	case r.Table.Open():
 		hint := ""

@@ -80,7 +80,7 @@ func runPolicyExplain(cmd *cobra.Command, args []string, f *explainFlags) error 
 	if err != nil {
 		return err
 	}
-	defer p.engine.Close() //nolint:contextcheck // closing waits for guests that are bounded themselves
+	defer p.engine.Close()
 	e, err := f.explain(cmd.Context(), p, q)
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/change"
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/recorded"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/replay"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/report"
 	"github.com/llorch/secrets-management/policy"
@@ -66,7 +67,7 @@ func runPolicyReplay(cmd *cobra.Command, args []string, out *outputs) error {
 	if err != nil {
 		return err
 	}
-	defer to.engine.Close() //nolint:contextcheck // closing waits for guests that are bounded themselves
+	defer to.engine.Close()
 	p := &replay.Replayer{New: to.engine}
 	if err := logs.replay(cmd, p); err != nil {
 		return err
@@ -77,7 +78,7 @@ func runPolicyReplay(cmd *cobra.Command, args []string, out *outputs) error {
 		return err
 	}
 	switch r := &p.Result; {
-	case r.Unclear["engine_error"] > 0:
+	case r.Unclear[recorded.WhyEngine] > 0:
 		return &failure{code: exitPolicy}
 	case r.Table.Narrowing > 0:
 		return &failure{code: exitDenied}

@@ -80,7 +80,7 @@ func runPolicyUnused(cmd *cobra.Command, args []string, f *unusedFlags) error {
 	if err != nil {
 		return err
 	}
-	defer now.engine.Close() //nolint:contextcheck // closing waits for guests that are bounded themselves
+	defer now.engine.Close()
 	grants, err := policy.ParseGrants(now.bundle.Data)
 	if err != nil {
 		return unusable(f.policy, err)
@@ -158,7 +158,7 @@ func (d *decisions) with(cmd *cobra.Command, now *ready, data []byte) (*replay.R
 	if err != nil {
 		return nil, unusable(now.name.Path, fmt.Errorf("with narrower grants: %w", err))
 	}
-	defer engine.Close() //nolint:contextcheck // as above
+	defer engine.Close()
 	if err := d.rewind(cmd.Context()); err != nil {
 		return nil, err
 	}

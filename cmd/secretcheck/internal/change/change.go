@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -122,7 +123,12 @@ func Between(from, to Answer) (Kind, bool) {
 // conditions compares obligations. Where one is weaker and another stronger, it is the weaker that counts.
 func conditions(from, to Obligations) (Kind, bool) {
 	rank := map[policy.Memory]int{policy.MemoryHeap: 1, policy.MemoryLocked: 2, policy.MemorySecret: 3}
-	most := func(n int64) uint64 { return uint64(n) - 1 } // 0, which is no limit, becomes the largest
+	most := func(n int64) int64 {
+		if n == 0 { // no limit
+			return math.MaxInt64
+		}
+		return n
+	}
 	signs := []int{
 		cmp.Compare(most(to.MaxBytes), most(from.MaxBytes)), cmp.Compare(from.MinLength, to.MinLength),
 		cmp.Compare(rank[from.MinMemory], rank[to.MinMemory]),

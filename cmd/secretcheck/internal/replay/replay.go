@@ -167,54 +167,77 @@ type judged struct {
 }
 
 // Read replays one log. Lines are judged by several goroutines and counted in their order. The error is that of the
-// reader, or of ctx, and then the result is none.
+// reader, or of ctx, and then the result is none. A reader that waits at the end of ctx is left to itself.
 func (p *Replayer) Read(ctx context.Context, name string, r io.Reader) error {
 	workers := runtime.GOMAXPROCS(0)
 	work, order := make(chan *batch, workers), make(chan *batch, 2*workers)
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	var running sync.WaitGroup
+	failed := make(chan error, 1)
 	for range workers {
-		running.Go(func() {
+		go func() {
 			for b := range work {
 				b.done <- p.judge(ctx, b.lines)
 			}
-		})
+		}()
 	}
-	var failed error
-	running.Go(func() {
+	go func() {
 		defer close(work)
 		defer close(order)
-		failed = batches(ctx, r, func(b *batch) {
-			order <- b
-			work <- b
+		failed <- batches(ctx, r, func(b *batch) error {
+			for _, to := range []chan *batch{order, work} {
+				select {
+				case to <- b:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+			return nil
 		})
-	})
-	for b := range order {
-		for _, j := range <-b.done {
-			p.count(name, j)
-		}
-		if p.Progress != nil {
-			p.Progress(p.Result.Entries)
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case b, more := <-order:
+			if !more {
+				return errors.Join(<-failed, ctx.Err())
+			}
+			if err := p.take(ctx, name, b); err != nil {
+				return err
+			}
 		}
 	}
-	running.Wait()
-	return errors.Join(failed, ctx.Err())
 }
 
-func batches(ctx context.Context, r io.Reader, send func(*batch)) error {
+// take counts a batch once it is judged.
+func (p *Replayer) take(ctx context.Context, name string, b *batch) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case list := <-b.done:
+		for _, j := range list {
+			p.count(name, j)
+		}
+	}
+	if p.Progress != nil {
+		p.Progress(p.Result.Entries)
+	}
+	return nil
+}
+
+func batches(ctx context.Context, r io.Reader, send func(*batch) error) error {
 	fresh := func() *batch { return &batch{done: make(chan []judged, 1)} }
 	b := fresh()
 	err := recorded.Lines(r, func(l recorded.Line) error {
 		b.lines, b.bytes = append(b.lines, l), b.bytes+len(l.Text)
 		if len(b.lines) >= batchSize || b.bytes >= batchBytes {
-			send(b)
+			full := b
 			b = fresh()
+			return send(full)
 		}
 		return ctx.Err()
 	})
-	if len(b.lines) > 0 {
-		send(b)
+	if len(b.lines) > 0 && err == nil {
+		err = send(b)
 	}
 	return err
 }
@@ -239,6 +262,7 @@ func (p *Replayer) judge(ctx context.Context, lines []recorded.Line) []judged {
 		switch j.kind {
 		case recorded.Unclear:
 			j.outcome = &outcome{why: why, detail: detail}
+		case recorded.Aside:
 		case recorded.Judged:
 			j.outcome = p.remembered(ctx, &j.entry)
 		}
