@@ -95,7 +95,7 @@ func runPolicyWhoCan(cmd *cobra.Command, args []string, f *whoCanFlags) error {
 	if err != nil {
 		return err
 	}
-	defer p.engine.Close() //nolint:contextcheck // closing waits for guests that are bounded themselves
+	defer p.engine.Close()
 	grants, err := policy.ParseGrants(p.bundle.Data)
 	if err != nil {
 		return unusable(f.policy, err)

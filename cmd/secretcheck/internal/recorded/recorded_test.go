@@ -84,7 +84,7 @@ func reescaped(t *rapid.T, raw []byte) []byte {
 
 // spoil does one thing to one member.
 func spoil(t *rapid.T, raw []byte) []byte {
-	var doc any = decoded(raw)
+	doc := decoded(raw)
 	at, ok := doc.(map[string]any)
 	for ok {
 		var names []string

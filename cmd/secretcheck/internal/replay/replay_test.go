@@ -123,6 +123,7 @@ type failing struct{ err error }
 func (f failing) Decide(context.Context, *policy.Request) (policy.Decision, error) {
 	return policy.Decision{}, f.err
 }
+
 func (f failing) Ask(context.Context, *policy.Request) (policy.Decision, error) {
 	return policy.Decision{}, f.err
 }
