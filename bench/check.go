@@ -15,12 +15,12 @@ import (
 // What a release engineer waits for: the whole process, over units like those that people write, by a bundle of the default
 // rules that grants what they load.
 func checkRatios() []ratio {
-	return append(authoringRatios(), []ratio{
+	return []ratio{
 		{name: "check_cold_ms", limit: 60, measure: checking(1, 20, func(r costs) float64 { return r.seconds * 1000 })},
 		{name: "check_10k_s", limit: 5, measure: checking(10_000, 1, func(r costs) float64 { return r.seconds })},
 		{name: "check_10k_mb", limit: 300, measure: checking(10_000, 1, func(r costs) float64 { return r.megabytes })},
 		{name: "check_linear", limit: 1.2, measure: checkLinear},
-	}...)
+	}
 }
 
 // costs is what one check took.

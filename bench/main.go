@@ -45,7 +45,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 	}
 	measured, missed := 0, 0
-	for _, r := range slices.Concat(secretRatios(), policyRatios(), containedRatios(), loadRatios(), checkRatios(), conftestRatios(), bearerRatios()) {
+	for _, r := range slices.Concat(secretRatios(), policyRatios(), containedRatios(), loadRatios(), checkRatios(), conftestRatios(), bearerRatios(), authoringRatios(), questionRatios()) {
 		if !only.MatchString(r.name) {
 			continue
 		}

@@ -188,3 +188,33 @@ func terminal(t *testing.T) (screen *os.File, name string) {
 	}
 	return screen, fmt.Sprintf("/dev/pts/%d", n)
 }
+
+// TestCHK1243Interrupt: CHK-1243. ^C ends a replay that waits for more of a log, without a result.
+func TestCHK1243Interrupt(t *testing.T) {
+	cmd := program(t, "policy", "replay", "-", "../../examples/policy")
+	endless, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer endless.Close()
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	entry := []byte(`{"decision_id":"a","path":"secrets/load/decision","input":{},"result":{}}` + "\n")
+	if _, err := endless.Write(bytes.Repeat(entry, 10_000)); err != nil { // until it reads
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	err = cmd.Wait()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		t.Fatalf("ended with %v", err)
+	}
+	if exit.ExitCode() != exitInterrupted || stdout.Len() > 0 || !strings.Contains(stderr.String(), "interrupted; there is no result") {
+		t.Errorf("code %d, %q, %q", exit.ExitCode(), stdout.String(), stderr.String())
+	}
+}

@@ -81,7 +81,7 @@ func (o *outputs) valid() error {
 
 // has reports whether there is a format of that name.
 func (o *outputs) has(name string) bool {
-	return format(name) != nil && slices.Contains(namesIn(o.names), name)
+	return slices.Contains(namesIn(o.names), name)
 }
 
 // spare refuses to write a report over a file that the check has read.

@@ -31,6 +31,7 @@ func newPolicy() *cobra.Command {
 	}
 	cmd.AddCommand(newPolicyBuild(), newPolicyCan(), newPolicyCheck())
 	cmd.AddCommand(newPolicyInit(), newPolicyFmt(), newPolicyInspect(), newPolicyBench(), newPolicyTest(), newPolicySign(), newPolicyVerify(), newPolicyKeygen())
+	cmd.AddCommand(newPolicyReplay(), newPolicyDiff(), newPolicyExplain(), newPolicyWhoCan(), newPolicyUnused())
 	return cmd
 }
 

@@ -61,6 +61,11 @@ var scripts = map[string]string{
 	"policy_inspect": "CHK-1214 CHK-1216",
 	"policy_sign":    "CHK-1207 CHK-1208 CHK-1209 CHK-1210 CHK-1211 CHK-1212",
 	"policy_test":    "CHK-1201 CHK-1203 CHK-1204 CHK-1205",
+	"policy_diff":    "CHK-1247 CHK-1248 CHK-1249 CHK-1250",
+	"policy_whocan":  "CHK-1251 CHK-1252",
+	"policy_explain": "CHK-1253 CHK-1254 CHK-1255 CHK-1256 CHK-1257",
+	"policy_unused":  "CHK-1244 CHK-1245 CHK-1246",
+	"policy_replay":  "CHK-1240 CHK-1241 CHK-1242 CHK-1243",
 	"engine_failure": "CHK-1044",
 	"identity":       "IDN-1004 CHK-1041",
 	"stdin":          "CHK-1047",
@@ -105,6 +110,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "secret": secret, "mkfifo": mkfifo, "report": checkReport, "bytes": writeBytes, "spoil": spoil,
 			"auditlog": writeAuditLog, "mode": hasMode,
+			"record": recordDecisions, "request": requestFile, "chomp": chomp, "forge": forge,
 		},
 	})
 }
@@ -239,6 +245,7 @@ func checkReport(ts *testscript.TestScript, neg bool, args []string) {
 			EndColumn                                                   int `json:"end_column"`
 			Snippet                                                     string
 			Suppressed                                                  bool
+			Input                                                       map[string]any
 		}
 		Findings []struct {
 			Rule, Severity, Message, Fix, File string

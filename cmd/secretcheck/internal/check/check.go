@@ -67,6 +67,8 @@ type Config struct {
 	Environment  string // context.environment of the requests
 	Systemd      int    // the version of systemd that makes the credentials; 0 stands for the newest that is known
 
+	KeepInputs bool // what was put to the policy is kept for every load, and not only for those with reasons
+
 	// Progress is told how many loads of how many are judged; nil for nobody.
 	Progress func(done, of int)
 }
@@ -145,6 +147,10 @@ type judgement struct {
 	reasons []Reason
 	grants  []string
 
+	input       *policy.Request // as the policy was asked
+	inputDenied bool            // and refused it
+	obligations policy.Obligations
+
 	minLength int64  // what the loader will demand
 	barred    string // where the service's account cannot pass
 	looked    bool   // the host's files were looked at
@@ -166,13 +172,18 @@ func (c *checker) add(l descriptor.Load, j judgement) {
 		Service: l.Service, Action: j.action, Source: l.Source, Name: l.Name, Path: l.Path, Origin: j.origin,
 		Verdict: j.verdict, Facts: j.facts, Reasons: j.reasons, Grants: j.grants,
 		File: l.File, Line: l.Line, Column: l.Column, EndLine: l.Ended().EndLine, EndColumn: l.Ended().EndColumn,
-		Snippet: l.Snippet,
+		Snippet: l.Snippet, Obligations: j.obligations,
 	}
 	if out.Reasons == nil {
 		out.Reasons = []Reason{}
 	}
 	if out.Grants == nil {
 		out.Grants = []string{}
+	}
+	if (c.cfg.KeepInputs || len(out.Reasons) > 0) && j.input != nil {
+		if _, err := j.input.AppendJSON(nil); err == nil {
+			out.Input = j.input
+		}
 	}
 	for i := range out.Reasons {
 		if !out.Reasons[i].told {

@@ -149,6 +149,7 @@ func (c *checker) decide(ctx context.Context, req *policy.Request, j *judgement)
 		return false
 	}
 	j.facts = req.Resource.Facts
+	j.asked(req, d)
 	switch {
 	case !d.Allowed():
 		j.verdict = Denied
@@ -163,6 +164,15 @@ func (c *checker) decide(ctx context.Context, req *policy.Request, j *judgement)
 		j.add(Reason{Code: r.Code, Message: bounded(r.Message), Severity: r.Severity, Fix: bounded(r.Fix)})
 	}
 	return true
+}
+
+// asked keeps the request that was refused, or else the last one.
+func (j *judgement) asked(req *policy.Request, d policy.Decision) {
+	if j.inputDenied {
+		return
+	}
+	kept := *req
+	j.input, j.inputDenied, j.obligations = &kept, !d.Allowed(), d.Obligations()
 }
 
 // add appends a reason unless the same was said before: two questions about one file have most answers in common.

@@ -23,6 +23,9 @@ func (c *checker) judgeAll(ctx context.Context, l descriptor.Load) judgement {
 		if o.verdict == Denied || o.verdict == Undecided && j.verdict == Allowed {
 			j.verdict = o.verdict
 		}
+		if o.inputDenied && !j.inputDenied {
+			j.input, j.inputDenied, j.obligations = o.input, true, o.obligations
+		}
 		for _, r := range o.reasons {
 			j.add(r)
 		}

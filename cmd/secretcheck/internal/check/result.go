@@ -53,6 +53,12 @@ type Load struct {
 
 	Snippet    string `json:"snippet"`    // the line, with values masked; empty where it could not be shown so
 	Suppressed bool   `json:"suppressed"` // it is not allowed, and every reason is accepted
+
+	// Input is what the policy was asked, for policy explain. It is there for a load with reasons, unless a name in it
+	// is not UTF-8, and with Config.KeepInputs for every load that was put to the policy.
+	Input *policy.Request `json:"input,omitempty"`
+
+	Obligations policy.Obligations `json:"-"`
 }
 
 // Reason is one thing that the policy, or the check itself, has to say about a load. Message and Fix can come from a

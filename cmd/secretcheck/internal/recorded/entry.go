@@ -34,7 +34,7 @@ type Entry struct {
 	Masked    []string        `json:"masked"`
 }
 
-// What an entry is.
+// Kind is what an entry is.
 type Kind byte
 
 // An entry can be judged again, is of no interest, or cannot be.

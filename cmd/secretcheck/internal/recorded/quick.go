@@ -3,7 +3,7 @@ package recorded
 import "bytes"
 
 // Quick finds the parts of a line that an answer depends on without decoding it, where the line is written as the writers of
-// decision logs do: one object, each member once, no escapes in names. It is a way to find again what [Parse] has read
+// decision logs do: one object, no escapes in names, and in lower case. It is a way to find again what [Parse] has read
 // before, byte by byte, and proves nothing: whatever is unusual makes it report false.
 func Quick(line []byte) (e Entry, ok bool) {
 	i, seen := 1, 0
@@ -42,9 +42,6 @@ func Quick(line []byte) (e Entry, ok bool) {
 			if !plain(name) {
 				return e, false
 			}
-		}
-		if seen&bit != 0 {
-			return e, false
 		}
 		seen |= bit
 		switch i = end + 1; {

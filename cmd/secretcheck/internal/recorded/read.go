@@ -37,7 +37,8 @@ func Lines(r io.Reader, each func(Line) error) error {
 	}
 	for n := 1; ; n++ {
 		text, tooLong, err := line(b)
-		if err != nil && !errors.Is(err, io.EOF) {
+		end := errors.Is(err, io.EOF)
+		if err != nil && !end {
 			return err
 		}
 		if len(bytes.TrimSpace(text)) > 0 || tooLong {
@@ -45,7 +46,7 @@ func Lines(r io.Reader, each func(Line) error) error {
 				return err
 			}
 		}
-		if err != nil {
+		if end {
 			return nil
 		}
 	}
