@@ -59,7 +59,7 @@ type answer struct {
 	notModified bool
 	body        []byte
 	is          validators
-	encoding    string // Content-Encoding: nothing is decoded here
+	encoded     bool // it says that it is; nothing is decoded here
 }
 
 // hint says what may be behind a bundle that was refused.
@@ -67,8 +67,8 @@ func (a *answer) hint(err error) string {
 	switch {
 	case !errors.Is(err, policy.ErrSignature) && !errors.Is(err, policy.ErrSignatureFormat):
 		return ""
-	case a.encoding != "":
-		return fmt.Sprintf("; the server sends Content-Encoding %.40q: it has to send the bytes that were signed", a.encoding)
+	case a.encoded:
+		return "; the server sends it with a Content-Encoding: it has to send the bytes that were signed"
 	}
 	return "; where one of the two files is not there yet, it is tried again"
 }
@@ -178,7 +178,7 @@ func next(from *url.URL, location string, mayUse func(*url.URL) bool) (*url.URL,
 	case to.User != nil:
 		return nil, errors.New("a redirect to an address with a user")
 	case to.Scheme != from.Scheme:
-		return nil, fmt.Errorf("a redirect from %s to %.20q: it has to stay; configure where it leads", from.Scheme, to.Scheme)
+		return nil, fmt.Errorf("a redirect from %s to another scheme; configure the address that it leads to", from.Scheme)
 	case !mayUse(to):
 		return nil, errors.New("a redirect over http to another host")
 	}
@@ -203,7 +203,7 @@ func (s *server) read(r *http.Response, known validators, most int64) (answer, e
 	case int64(len(body)) > most:
 		return answer{}, fmt.Errorf("%w: it has more than %d bytes", policy.ErrOversized, most)
 	}
-	return answer{body: body, is: signs(r.Header), encoding: r.Header.Get("Content-Encoding")}, nil
+	return answer{body: body, is: signs(r.Header), encoded: r.Header.Get("Content-Encoding") != ""}, nil
 }
 
 // refused is the error for a status that brings no file.
