@@ -98,7 +98,7 @@ func FuzzRetryAfter(f *testing.F) {
 // simulated is a server without a network, so that a test can have a clock of its own.
 type simulated struct {
 	s    *site
-	code int    // 0 for a good answer
+	code int    // 0 for a good answer, -1 for none at all
 	wait string // Retry-After
 	at   []time.Duration
 	from time.Time
@@ -109,6 +109,9 @@ func (m *simulated) RoundTrip(r *http.Request) (*http.Response, error) {
 		m.at = append(m.at, time.Since(m.from))
 	}
 	h := http.Header{}
+	if m.code < 0 {
+		return nil, errors.New("no route to host")
+	}
 	if m.code != 0 {
 		h.Set("Retry-After", m.wait)
 		return &http.Response{StatusCode: m.code, Header: h, Body: http.NoBody}, nil
@@ -199,5 +202,23 @@ func TestClockJumps(t *testing.T) {
 		m.s.publish(2)
 		time.Sleep(5 * time.Minute)
 		at(t, w.Status(), 2, nil)
+	})
+}
+
+// TestExpiredWhileDown: POL-3515. What expired while the service was down does not start it.
+func TestExpiredWhileDown(t *testing.T) {
+	bubble(t, func(t *testing.T, m *simulated, w *Watcher) {
+		m.code = -1
+		for _, sleep := range []time.Duration{0, 2 * time.Hour} {
+			time.Sleep(sleep)
+			again, err := newWatcher(restarted(t, w.config))
+			must(t, err)
+			again.server.transport = m
+			err = again.start(t.Context())
+			if expired := sleep > 0; (err != nil) != expired || expired && !(errors.Is(err, policy.ErrExpired) && errors.Is(err, ErrServer)) {
+				t.Errorf("after %v: %v", sleep, err)
+			}
+			again.config.Engine.Close()
+		}
 	})
 }

@@ -101,16 +101,16 @@ func TestTokensAreNotShown(t *testing.T) {
 	w := begin(t, c)
 	_, signature := s.pair(2)
 	for name, answer := range map[string]http.HandlerFunc{
-		"as a status":    says("HTTP/1.1 " + fakeToken + "\r\n\r\n"),
-		"as a header":    says("HTTP/1.1 200 OK\r\n" + fakeToken + "\r\n\r\n"),
+		"as a status": says("HTTP/1.1 " + fakeToken + "\r\n\r\n"),
+		"as a header": says("HTTP/1.1 200 OK\r\n" + fakeToken + "\r\n\r\n"),
 		"as an encoding": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Encoding", fakeToken)
 			w.Write(signature)
 		},
-		"as a scheme":    header("Location", "faketoken0123://a/", http.StatusFound),
-		"as a host":      header("Location", "http://"+fakeToken+"/", http.StatusFound),
-		"as a path":      header("Location", "/"+fakeToken, http.StatusFound),
-		"not at all":     status(http.StatusUnauthorized),
+		"as a scheme": header("Location", "faketoken0123://a/", http.StatusFound),
+		"as a host":   header("Location", "http://"+fakeToken+"/", http.StatusFound),
+		"as a path":   header("Location", "/"+fakeToken, http.StatusFound),
+		"not at all":  status(http.StatusUnauthorized),
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.misbehave(func(w http.ResponseWriter, r *http.Request) bool {
