@@ -16,6 +16,7 @@ import (
 
 	"github.com/llorch/secrets-management/policy"
 	"github.com/llorch/secrets-management/policy/internal/ownfile"
+	"github.com/llorch/secrets-management/policy/internal/tinypolicy"
 )
 
 // contents is what a directory holds, by name.
@@ -254,7 +255,7 @@ func (p *power) lose(how string) {
 
 // update runs a check that brings revision 2, on a machine that may stop, and reports whether it came to its end.
 func (p *power) update(c WatchConfig) (whole bool) {
-	w, err := newWatcher(light(p.t, c))
+	w, err := newWatcher(restarted(p.t, c))
 	must(p.t, err)
 	defer w.server.close()
 	must(p.t, w.restore(p.t.Context()))
@@ -267,17 +268,6 @@ func (p *power) update(c WatchConfig) (whole bool) {
 	}()
 	must(p.t, w.check(p.t.Context(), c.Timeout))
 	return true
-}
-
-// light is the same service after a restart, with an engine that is ready sooner and denies everything.
-func light(t testing.TB, c WatchConfig) WatchConfig {
-	t.Helper()
-	b, err := policy.DefaultBundle([]byte(`{}`))
-	must(t, err)
-	c.Engine, err = policy.Open(t.Context(), b, policy.Options{Interpreter: true})
-	must(t, err)
-	t.Cleanup(c.Engine.Close)
-	return c
 }
 
 // TestPowerLoss: POL-3516. Wherever in an update the machine stops, and whatever of what was not synced is lost, the next
@@ -313,7 +303,7 @@ func TestPowerLoss(t *testing.T) {
 			t.Run(fmt.Sprintf("before step %d, lost is %s", stop, how), func(t *testing.T) {
 				replaced(t, filepath.Dir(c.Verifier.StateFile), recorded)
 				s.do(func() { s.files = three })
-				w, err := newWatcher(light(t, c))
+				w, err := newWatcher(restarted(t, c))
 				must(t, err)
 				defer w.server.close()
 				err = w.restore(t.Context())
@@ -359,9 +349,7 @@ func TestKeptBeforeRecorded(t *testing.T) {
 	if seen != 14 {
 		t.Errorf("%d steps", seen)
 	}
-	b, err := policy.DefaultBundle([]byte(`{}`))
-	must(t, err)
-	b.Manifest.Metadata.Name = ""
+	b := &policy.Bundle{Wasm: tinypolicy.Wasm("g-3"), Manifest: policy.NewManifest("", "g-3")}
 	b.Wasm = b.Wasm[:len(b.Wasm)-1]
 	archive, err := b.Marshal()
 	must(t, err)
@@ -401,14 +389,14 @@ func TestSharedCache(t *testing.T) {
 	t.Run("one that waits for the other", func(t *testing.T) {
 		unlock, err := ownfile.Lock(t.Context(), filepath.Join(c.Cache, lockName))
 		must(t, err)
-		s.publish(4)
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		archive, signature := s.pair(4)
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
-		err = first.check(ctx, time.Second)
-		unlock()
-		if !errors.Is(err, ErrCache) && !errors.Is(err, context.DeadlineExceeded) {
-			t.Error(err)
+		if path, err := first.cache.keep(ctx, 4, archive, signature); path != "" || !errors.Is(err, ErrCache) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%q, %v", path, err)
 		}
+		unlock()
+		s.put(archive, signature)
 		at(t, again(t, first), 4, nil)
 		onlyPair(t, c.Cache, 4)
 	})

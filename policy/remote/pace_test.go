@@ -6,7 +6,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -98,13 +100,38 @@ func FuzzRetryAfter(f *testing.F) {
 // simulated is a server without a network, so that a test can have a clock of its own.
 type simulated struct {
 	s    *site
-	code int    // 0 for a good answer, -1 for none at all
-	wait string // Retry-After
-	at   []time.Duration
 	from time.Time
+
+	mu    sync.Mutex
+	code  int             // 0 for a good answer, -1 for none at all
+	wait  string          // Retry-After
+	at    []time.Duration // when the signature was asked for
+	clock func() time.Time
+}
+
+// set changes how it answers, or the clock of the host, and forgets what was asked.
+func (m *simulated) set(change func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change()
+	m.at = nil
+}
+
+func (m *simulated) asked() []time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.at)
+}
+
+func (m *simulated) now() time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.clock()
 }
 
 func (m *simulated) RoundTrip(r *http.Request) (*http.Response, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if strings.HasSuffix(r.URL.Path, policy.SignatureSuffix) {
 		m.at = append(m.at, time.Since(m.from))
 	}
@@ -116,7 +143,9 @@ func (m *simulated) RoundTrip(r *http.Request) (*http.Response, error) {
 		h.Set("Retry-After", m.wait)
 		return &http.Response{StatusCode: m.code, Header: h, Body: http.NoBody}, nil
 	}
-	return &http.Response{StatusCode: http.StatusOK, Header: h, Body: io.NopCloser(bytes.NewReader(m.s.files[r.URL.Path].content))}, nil
+	var content []byte
+	m.s.do(func() { content = m.s.files[r.URL.Path].content })
+	return &http.Response{StatusCode: http.StatusOK, Header: h, Body: io.NopCloser(bytes.NewReader(content))}, nil
 }
 
 // bubble runs a watcher whose time passes only while everybody waits.
@@ -129,8 +158,8 @@ func bubble(t *testing.T, run func(t *testing.T, m *simulated, w *Watcher)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := &simulated{s: s, from: time.Now()}
-		w.server.transport = m
+		m := &simulated{s: s, from: time.Now(), clock: time.Now}
+		w.server.transport, w.now, w.server.now = m, m.now, m.now
 		w.random = func(n int64) int64 { return n - 1 } // the longest waits
 		if err := w.start(t.Context()); err != nil {
 			t.Fatal(err)
@@ -149,29 +178,29 @@ func bubble(t *testing.T, run func(t *testing.T, m *simulated, w *Watcher)) {
 func TestBackOff(t *testing.T) {
 	bubble(t, func(t *testing.T, m *simulated, w *Watcher) {
 		at(t, w.Status(), 1, nil)
-		m.code, m.at = http.StatusServiceUnavailable, nil
+		m.set(func() { m.code = http.StatusServiceUnavailable })
 		time.Sleep(10 * time.Minute)
 		at(t, w.Status(), 1, ErrServer)
-		want := []time.Duration{1, 2, 4, 8, 16, 32, 64, 120, 120, 120}
-		if len(m.at) != len(want)+1 {
-			t.Fatalf("asked at %v", m.at)
+		asked, want := m.asked(), []time.Duration{1, 2, 4, 8, 16, 32, 64, 120, 120, 120}
+		if len(asked) != len(want)+1 {
+			t.Fatalf("asked at %v", asked)
 		}
 		for i, d := range want {
-			if got := m.at[i+1] - m.at[i]; got.Round(time.Second) != d*time.Second {
+			if got := asked[i+1] - asked[i]; got.Round(time.Second) != d*time.Second {
 				t.Errorf("wait %d is %v, want %v s", i, got, d)
 			}
 		}
-		m.wait, m.at = "1200", nil
+		m.set(func() { m.wait = "1200" })
 		time.Sleep(time.Hour)
-		if n := len(m.at); n < 2 || n > 4 {
+		if n := len(m.asked()); n < 2 || n > 4 {
 			t.Errorf("asked %d times in an hour, with 20 minutes wanted in between", n)
 		}
-		m.code, m.at = 0, nil
-		m.s.publish(2)
+		m.s.put(m.s.signed(2, 2, time.Now().Add(time.Hour)))
+		m.set(func() { m.code = 0 })
 		time.Sleep(25 * time.Minute)
 		at(t, w.Status(), 2, nil)
-		if got := m.at[2] - m.at[1]; got.Round(time.Second) != 75*time.Second {
-			t.Errorf("all is well, and it is asked after %v", got)
+		if asked := m.asked(); (asked[2] - asked[1]).Round(time.Second) != 75*time.Second {
+			t.Errorf("all is well, and it is asked at %v", asked)
 		}
 	})
 }
@@ -180,11 +209,9 @@ func TestBackOff(t *testing.T) {
 func TestClockJumps(t *testing.T) {
 	bubble(t, func(t *testing.T, m *simulated, w *Watcher) {
 		for _, year := range []int{1970, 2262, 1999} {
-			w.now = func() time.Time { return time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC) }
-			w.server.now = w.now
-			m.at = nil
+			m.set(func() { m.clock = func() time.Time { return time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC) } })
 			time.Sleep(10 * time.Minute)
-			if n := len(m.at); n < 7 || n > 9 {
+			if n := len(m.asked()); n < 7 || n > 9 {
 				t.Errorf("in %d it is asked %d times in ten minutes", year, n)
 			}
 			want := error(nil)
@@ -193,7 +220,7 @@ func TestClockJumps(t *testing.T) {
 			}
 			at(t, w.Status(), 1, want)
 		}
-		w.now = time.Now
+		m.set(func() { m.clock = time.Now })
 		time.Sleep(time.Hour) // past the end of the policy
 		at(t, w.Status(), 1, policy.ErrExpired)
 		if d, err := w.config.Engine.Decide(t.Context(), new(policy.Request)); d.Allowed() || !errors.Is(err, policy.ErrExpired) {
@@ -208,7 +235,7 @@ func TestClockJumps(t *testing.T) {
 // TestExpiredWhileDown: POL-3515. What expired while the service was down does not start it.
 func TestExpiredWhileDown(t *testing.T) {
 	bubble(t, func(t *testing.T, m *simulated, w *Watcher) {
-		m.code = -1
+		m.set(func() { m.code = -1 })
 		for _, sleep := range []time.Duration{0, 2 * time.Hour} {
 			time.Sleep(sleep)
 			again, err := newWatcher(restarted(t, w.config))

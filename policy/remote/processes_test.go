@@ -45,7 +45,7 @@ func TestChild(t *testing.T) {
 func TestProcesses(t *testing.T) {
 	s := newSite(t)
 	c := s.config()
-	pairs := make([]map[string]file, 8)
+	pairs := make([]map[string]file, 20)
 	for i := range pairs {
 		s.publish(uint64(i + 1))
 		pairs[i] = map[string]file{bundlePath: s.files[bundlePath], signaturePath: s.files[signaturePath]}

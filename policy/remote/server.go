@@ -111,8 +111,8 @@ func (s *server) get(ctx context.Context, u *url.URL, authorization string, know
 	switch {
 	case err == nil:
 		return a, nil
-	case ctx.Err() != nil:
-		err = fmt.Errorf("%w: %w", ctx.Err(), err)
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		err = fmt.Errorf("%w (WatchConfig.Timeout): %w", ctx.Err(), err)
 	}
 	if token := strings.TrimPrefix(authorization, bearer); token != "" && strings.Contains(err.Error(), token) {
 		err = errors.New("its answer repeats the token, so it is not shown")

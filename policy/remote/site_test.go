@@ -17,6 +17,7 @@ import (
 	"aead.dev/minisign"
 
 	"github.com/llorch/secrets-management/policy"
+	"github.com/llorch/secrets-management/policy/internal/tinypolicy"
 	"github.com/llorch/secrets-management/policy/sign"
 )
 
@@ -74,16 +75,12 @@ func (s *site) pair(revision uint64) (archive, signature []byte) {
 	return s.signed(revision, revision, time.Now().Add(time.Hour))
 }
 
-// signed is the bundle with those grants, signed as a revision with an end.
-func (s *site) signed(grants, revision uint64, end time.Time) (archive, signature []byte) {
+// signed is the bundle with that grant, signed as a revision with an end.
+func (s *site) signed(grant, revision uint64, end time.Time) (archive, signature []byte) {
 	s.t.Helper()
-	b, err := policy.DefaultBundle(fmt.Appendf(nil, `{"secrets": {"services": {"s": [
-		{"id": "g-%d", "actions": ["load_secret"], "source": "file", "paths": ["/etc/s/token"]}]}}}`, grants))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	b.Manifest.Metadata.Name = ""
-	archive, err = b.Marshal()
+	name := fmt.Sprintf("g-%d", grant)
+	b := &policy.Bundle{Wasm: tinypolicy.Wasm(name), Manifest: policy.NewManifest("", name)}
+	archive, err := b.Marshal()
 	if err == nil {
 		signature, err = s.key.Sign(archive, policy.Statement{Name: "llorch", Revision: revision, NotAfter: end})
 	}
