@@ -242,7 +242,9 @@ func TestExpiredWhileDown(t *testing.T) {
 			must(t, err)
 			again.server.transport = m
 			err = again.start(t.Context())
-			if expired := sleep > 0; (err != nil) != expired || expired && !(errors.Is(err, policy.ErrExpired) && errors.Is(err, ErrServer)) {
+			if sleep == 0 {
+				must(t, err)
+			} else if !errors.Is(err, policy.ErrExpired) || !errors.Is(err, ErrServer) {
 				t.Errorf("after %v: %v", sleep, err)
 			}
 			again.config.Engine.Close()

@@ -35,7 +35,7 @@ func TestServicesDoNotLinkIt(t *testing.T) {
 	}
 }
 
-// TestWatch: POL-3502. One call, and the engine has what the server has, now and a moment after it changed.
+// TestWatch: POL-3502, POL-3522. One call, and the engine has what the server has, now and a moment after it changed.
 func TestWatch(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	s := newSite(t)
@@ -60,7 +60,7 @@ func TestWatch(t *testing.T) {
 	if s := w.Status(); s.Confirmed.IsZero() || s.Checked.Before(s.Confirmed) || s.Info.Since.IsZero() {
 		t.Errorf("%+v", s)
 	}
-	t.Run("POL-3518 nothing is left when it ends", func(t *testing.T) {
+	t.Run("POL-3520 nothing is left when it ends", func(t *testing.T) {
 		cancel()
 		<-w.Done()
 		if d := c.Engine.Info().Signed.Revision; d != 2 {

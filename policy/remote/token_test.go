@@ -158,18 +158,20 @@ func TestTLS(t *testing.T) {
 	web.StartTLS()
 	t.Cleanup(web.Close)
 	c := s.config()
-	c.URL, c.Timeout = web.URL+bundlePath, 300*time.Millisecond
+	c.URL = web.URL + bundlePath
+	stranger, err := newWatcher(c)
+	must(t, err)
 	var unknown x509.UnknownAuthorityError
-	if _, err := Watch(t.Context(), c); !errors.Is(err, ErrServer) || !errors.As(err, &unknown) {
+	if err := stranger.check(t.Context(), time.Minute); !errors.Is(err, ErrServer) || !errors.As(err, &unknown) {
 		t.Errorf("an unknown CA: %v", err)
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(web.Certificate())
-	c.TLS, c.Timeout = &tls.Config{RootCAs: pool}, 5*time.Second
+	c.TLS = &tls.Config{RootCAs: pool}
 	w := begin(t, c)
 	at(t, w.Status(), 1, nil)
 	s.publish(2)
-	s.misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+	s.misbehave(func(_ http.ResponseWriter, r *http.Request) bool {
 		if r.TLS == nil || r.ProtoMajor != 1 {
 			t.Errorf("asked over %s, %+v", r.Proto, r.TLS)
 		}
