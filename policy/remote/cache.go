@@ -55,11 +55,11 @@ func (c cache) archive(path string, most int64) ([]byte, error) {
 }
 
 // keep writes a pair, unless it is there, and then removes those that it replaces. It returns the archive's path. The error
-// matches ErrCache; the pairs before are there then.
+// matches ErrCache; a pair before is there then, unless the new one is.
 func (c cache) keep(ctx context.Context, revision uint64, archive, signature []byte) (string, error) {
 	name := nameOf(revision, signature)
 	if err := c.write(ctx, name, archive, signature); err != nil {
-		return "", fmt.Errorf("%w: %q: the newest is in force and not kept, a start without the server would fail: %w", ErrCache, c.dir, err)
+		return "", fmt.Errorf("%w: %q: what is in force is not kept as it should be, a start without the server may fail: %w", ErrCache, c.dir, err)
 	}
 	return c.path(name), nil
 }
@@ -83,7 +83,10 @@ func (c cache) write(ctx context.Context, name string, archive, signature []byte
 			return fmt.Errorf("%q: %w", f.name, ownfile.Cause(err))
 		}
 	}
-	return c.removeOlder(name)
+	if err := c.removeOlder(name); err != nil {
+		return fmt.Errorf("what it replaces: %w", ownfile.Cause(err))
+	}
+	return nil
 }
 
 // put writes a file that is not there yet. What a full disk left of it is removed, to give the room back.

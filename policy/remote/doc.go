@@ -3,8 +3,8 @@
 // service that does not import it links no net/http.
 //
 // Nothing is believed for where it came from. Each bundle is taken by the [policy.Verifier] alone: signature, name, expiry
-// and revision. A server, a proxy or whoever is in between can then do no more than to withhold a newer bundle, which
-// [Status] shows and not_after ends.
+// and revision. Whoever is the server can then do no more than to withhold a newer bundle, and to say that there is none;
+// not_after is when that ends. That the server is not reached, and since when, is in [Status].
 //
 // Three things are of a server's making and bounded here: how long an answer takes (WatchConfig.Timeout), how large it
 // is (64 KiB of headers, 16 KiB of signature, WatchConfig.MaxBytes of bundle, while it is read), and where it leads (5

@@ -64,7 +64,7 @@ type held struct {
 //
 // When Watch returns, the last good bundle from the cache is in force, or a newer one from the server, which was asked once.
 // It is an error only when the engine is left without a policy: then everything was tried for Timeout. Watching ends with
-// ctx; the engine stays open.
+// ctx; the engine stays open. An engine has one watcher at a time: two would undo each other's work.
 func Watch(ctx context.Context, c WatchConfig) (*Watcher, error) {
 	w, err := newWatcher(c)
 	if err != nil {
