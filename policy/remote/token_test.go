@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -186,4 +187,21 @@ func TestTLS(t *testing.T) {
 	if now := again(t, w); now.Err == nil || !strings.Contains(now.Err.Error(), "a redirect from https") {
 		t.Errorf("to plain http: %v", now.Err)
 	}
+}
+
+// TestProxy: POL-3523. A proxy is used where one is configured, and the environment configures none.
+func TestProxy(t *testing.T) {
+	s := newSite(t)
+	for _, name := range []string{"HTTP_PROXY", "http_proxy"} {
+		t.Setenv(name, s.web.URL)
+	}
+	c := s.config()
+	c.URL, c.PlainHTTP = "http://192.0.2.1"+bundlePath, true // nobody has this address
+	direct, err := newWatcher(c)
+	must(t, err)
+	if err := direct.check(t.Context(), 50*time.Millisecond); !errors.Is(err, ErrServer) || s.answered() != "" {
+		t.Errorf("by itself: %v", err)
+	}
+	c.Proxy = func(*http.Request) (*url.URL, error) { return url.Parse(s.web.URL) }
+	at(t, begin(t, c).Status(), 1, nil)
 }
