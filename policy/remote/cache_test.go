@@ -386,6 +386,25 @@ func TestSharedCache(t *testing.T) {
 			t.Errorf("revision %d, %v", r, err)
 		}
 	})
+	t.Run("one at a time", func(t *testing.T) {
+		steps, locked := 0, 0
+		c := first.cache
+		c.do = func(_ string, step func() error) error {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			defer cancel()
+			steps++
+			if unlock, err := ownfile.Lock(ctx, c.path(lockName)); err == nil {
+				unlock()
+			} else {
+				locked++
+			}
+			return step()
+		}
+		archive, signature := s.signed(3, 3, time.Now().Add(3*time.Hour))
+		if _, err := c.keep(t.Context(), 3, archive, signature); err != nil || locked != steps || steps < 12 {
+			t.Errorf("%v, the lock was held at %d of %d steps", err, locked, steps)
+		}
+	})
 	t.Run("one that waits for the other", func(t *testing.T) {
 		unlock, err := ownfile.Lock(t.Context(), filepath.Join(c.Cache, lockName))
 		must(t, err)

@@ -295,3 +295,23 @@ func FuzzNext(f *testing.F) {
 		}
 	})
 }
+
+// TestErrorsAreBounded: POL-3509. What an error quotes of a server is short and printable, and its cause can still be asked for.
+func TestErrorsAreBounded(t *testing.T) {
+	long := cut{fmt.Errorf("\x1b[31m\r\n\u009b \u00e9 %w %s", io.ErrUnexpectedEOF, strings.Repeat("x", 1000))}
+	if want := "?[31m??? \u00e9 unexpected EOF "; !strings.HasPrefix(long.Error(), want) || len([]rune(long.Error())) != 300 {
+		t.Errorf("%q", long.Error())
+	}
+	if !errors.Is(long, io.ErrUnexpectedEOF) {
+		t.Error("the cause is lost")
+	}
+	s := newSite(t)
+	w := begin(t, s.config())
+	s.misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+		says("HTTP/1.1 "+strings.Repeat("x", 10000)+"\r\n\r\n")(w, r)
+		return true
+	})
+	if now := again(t, w); now.Err == nil || len(now.Err.Error()) > 500 {
+		t.Errorf("%v", now.Err)
+	}
+}

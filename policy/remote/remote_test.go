@@ -147,6 +147,12 @@ func TestConditions(t *testing.T) {
 		}
 		asks(t, w, 3, ".minisig if 304")
 	})
+	t.Run("a server that knows dates alone", func(t *testing.T) {
+		s.do(func() { s.untagged = true })
+		w := begin(t, restarted(t, c))
+		asks(t, w, 3, ".minisig since 304")
+		s.do(func() { s.untagged = false })
+	})
 	t.Run("a server that knows no conditions", func(t *testing.T) {
 		s.do(func() { s.bare = true })
 		asks(t, w, 3, ".minisig if 200")

@@ -31,6 +31,7 @@ type site struct {
 	files    map[string]file // by path
 	modified time.Time       // the latest
 	bare     bool            // it sends no validators and knows no conditions
+	untagged bool            // it sends dates alone
 	asked    []string        // path, condition and status of each request
 	tokens   []string        // of each request that has one
 	hostile  func(w http.ResponseWriter, r *http.Request) bool
@@ -120,7 +121,7 @@ func (s *site) misbehave(f func(w http.ResponseWriter, r *http.Request) bool) {
 
 func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
-	f, bare, hostile := s.files[r.URL.Path], s.bare, s.hostile
+	f, bare, untagged, hostile := s.files[r.URL.Path], s.bare, s.untagged, s.hostile
 	if a := r.Header.Get("Authorization"); a != "" {
 		s.tokens = append(s.tokens, a)
 	}
@@ -134,13 +135,18 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(rec, r)
 	case bare:
 		rec.Write(f.content)
+	case untagged:
+		http.ServeContent(rec, r, "", f.modified, bytes.NewReader(f.content))
 	default:
 		rec.Header().Set("ETag", fmt.Sprintf(`"%x-%x"`, f.modified.Unix(), len(f.content)))
 		http.ServeContent(rec, r, "", f.modified, bytes.NewReader(f.content))
 	}
-	condition := r.Header.Get("If-None-Match")
-	if condition != "" {
+	condition := ""
+	switch {
+	case r.Header.Get("If-None-Match") != "":
 		condition = " if"
+	case r.Header.Get("If-Modified-Since") != "":
+		condition = " since"
 	}
 	s.do(func() {
 		s.asked = append(s.asked, fmt.Sprintf("%s%s %d", strings.TrimPrefix(r.URL.Path, bundlePath), condition, rec.status))
@@ -181,7 +187,7 @@ func own(t testing.TB) string {
 func (s *site) config() WatchConfig {
 	s.t.Helper()
 	c := WatchConfig{
-		Engine: new(policy.Engine), URL: "http://127.0.0.1:1" + bundlePath, Cache: own(s.t), Timeout: 5 * time.Second,
+		Engine: new(policy.Engine), URL: "http://127.0.0.1:1" + bundlePath, Cache: own(s.t), Timeout: 20 * time.Second,
 		Verifier: policy.Verifier{
 			Keys: []policy.PublicKey{s.key.Public()}, Name: "llorch", StateFile: filepath.Join(own(s.t), "state"), CreateState: true,
 		},

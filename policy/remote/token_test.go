@@ -155,11 +155,12 @@ func TestTokensThatAreNone(t *testing.T) {
 func TestTLS(t *testing.T) {
 	s := newOffline(t)
 	web := httptest.NewUnstartedServer(s)
+	web.EnableHTTP2 = true
 	web.Config.ErrorLog = quiet()
 	web.StartTLS()
 	t.Cleanup(web.Close)
 	c := s.config()
-	c.URL = web.URL + bundlePath
+	c.URL, c.Timeout = web.URL+bundlePath, time.Minute // of which a handshake on a busy machine may take some
 	stranger, err := newWatcher(c)
 	must(t, err)
 	var unknown x509.UnknownAuthorityError
