@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -37,8 +38,8 @@ func TestServicesDoNotLinkIt(t *testing.T) {
 
 // TestWatch: POL-3502, POL-3522. One call, and the engine has what the server has, now and a moment after it changed.
 func TestWatch(t *testing.T) {
-	before := goleak.IgnoreCurrent()
 	s := newSite(t)
+	before := goleak.IgnoreCurrent() // the server stays up
 	c := s.config()
 	c.Interval = time.Second
 	notified := make(chan Status, 10)
@@ -67,7 +68,6 @@ func TestWatch(t *testing.T) {
 			t.Errorf("revision %d in force after the watch", d)
 		}
 		c.Engine.Close()
-		s.web.Close()
 		goleak.VerifyNone(t, before)
 	})
 }
@@ -138,6 +138,12 @@ func TestConditions(t *testing.T) {
 		s.put(s.signed(2, 3, time.Now().Add(2*time.Hour)))
 		asks(t, w, 3, ".minisig if 200,  if 304")
 		asks(t, w, 3, ".minisig if 304")
+	})
+	t.Run("signed anew, and the kept archive is gone", func(t *testing.T) {
+		must(t, os.Remove(w.held.kept))
+		s.put(s.signed(2, 3, time.Now().Add(3*time.Hour)))
+		at(t, again(t, w), 3, ErrCache)
+		asks(t, w, 3, ".minisig if 200,  200")
 	})
 	t.Run("after a restart", func(t *testing.T) {
 		s.answered()
