@@ -34,8 +34,8 @@ race:
 	@if command -v cc >/dev/null 2>&1; then \
 		echo "go test -race ./policy/internal/sandbox (what is concurrent)"; \
 		CGO_ENABLED=1 sh .ci/test -race -run 'Canceled|Among|Waiters|Instances|Thrown|Caller|Reuse' ./policy/internal/sandbox || exit 1; \
-		echo "go test -race ./secret/... ./kdf/... ./policy ./policy/internal/statefile ./loader ./internal/..."; \
-		CGO_ENABLED=1 sh .ci/test -race ./secret/... ./kdf/... ./policy ./policy/internal/statefile ./loader ./internal/...; \
+		echo "go test -race ./secret/... ./kdf/... ./policy ./policy/internal/statefile ./policy/remote ./loader ./internal/..."; \
+		CGO_ENABLED=1 sh .ci/test -race ./secret/... ./kdf/... ./policy ./policy/internal/statefile ./policy/remote ./loader ./internal/...; \
 	elif [ "$$CI" = true ]; then echo "the race detector needs a C compiler: apt-get install gcc" >&2; exit 1; \
 	else echo "not run: race detector: apt-get install gcc"; fi
 

@@ -16,7 +16,14 @@ import (
 // (ErrWrongName) or a lower revision (ErrRolledBack). Activate returns without waiting for decisions that the old bundle
 // still has to make. ctx bounds the activation only.
 func (e *Engine) Activate(ctx context.Context, b *Bundle) error {
-	err := e.activate(ctx, b)
+	return e.ActivateKept(ctx, b, func() error { return nil })
+}
+
+// ActivateKept is Activate for who keeps the last good bundle on disk. It calls keep once, after all that could be found
+// against the bundle, and before its revision is recorded: what is kept can come into force, and a crash leaves no recorded
+// revision whose bundle is not kept. When keep fails the old bundle stays in force, and its error is returned.
+func (e *Engine) ActivateKept(ctx context.Context, b *Bundle, keep func() error) error {
+	err := e.activate(ctx, b, keep)
 	if a := e.active.Load(); err != nil && a != nil {
 		revision := fmt.Sprintf("%.100q", a.info.Revision)
 		if signed := a.info.Signed; signed != (Statement{}) {
@@ -27,7 +34,7 @@ func (e *Engine) Activate(ctx context.Context, b *Bundle) error {
 	return err
 }
 
-func (e *Engine) activate(ctx context.Context, b *Bundle) error {
+func (e *Engine) activate(ctx context.Context, b *Bundle, keep func() error) error {
 	if b == nil {
 		return fmt.Errorf("%w: there is none", ErrBundle)
 	}
@@ -38,7 +45,7 @@ func (e *Engine) activate(ctx context.Context, b *Bundle) error {
 	if err != nil {
 		return err
 	}
-	if err := e.swap(ctx, a); err != nil {
+	if err := e.swap(ctx, a, keep); err != nil {
 		a.program.Close()
 		return err
 	}
@@ -58,7 +65,7 @@ func (p *proof) holds(b *Bundle) error {
 
 // swap lets an activation take the place of the one before. What it records it records before, so that a crash in
 // between leaves a revision that is too high rather than one that is too low.
-func (e *Engine) swap(ctx context.Context, a *activation) error {
+func (e *Engine) swap(ctx context.Context, a *activation, keep func() error) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
@@ -69,6 +76,9 @@ func (e *Engine) swap(ctx context.Context, a *activation) error {
 		if err := old.admits(a); err != nil {
 			return err
 		}
+	}
+	if err := keep(); err != nil {
+		return err
 	}
 	if a.proof != nil {
 		if err := a.proof.record(ctx); err != nil {

@@ -327,3 +327,49 @@ func TestEnginesThatShareAState(t *testing.T) {
 		refusedAs(t, err, policy.ErrRolledBack)
 	}
 }
+
+// TestKeptBeforeInForce: POL-3521. A bundle is kept when all that can be found against it was looked for, before its revision
+// is recorded and it is in force; one that cannot be kept is neither.
+func TestKeptBeforeInForce(t *testing.T) {
+	s := newSigner(t)
+	e := new(policy.Engine)
+	defer e.Close()
+	calls := 0
+	activate := func(revision uint64, b *policy.Bundle, result error) error {
+		archive := marshal(t, b)
+		verified, err := s.v.Verify(archive, s.sign(archive, statement(revision)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := e.Info()
+		return e.ActivateKept(t.Context(), verified, func() error {
+			calls++
+			if state, err := os.ReadFile(s.v.StateFile); strings.Contains(string(state), fmt.Sprintf("revision=%d ", revision)) {
+				t.Errorf("revision %d is recorded already: %q, %v", revision, state, err)
+			}
+			if e.Info() != before {
+				t.Errorf("revision %d is in force already", revision)
+			}
+			return result
+		})
+	}
+	if err := activate(1, tinyPolicy("g-1"), nil); err != nil || calls != 1 || e.Info().Signed.Revision != 1 {
+		t.Errorf("%v, kept %d times, %+v", err, calls, e.Info())
+	}
+	full := errors.New("no space left")
+	if err := activate(2, tinyPolicy("g-2"), full); !errors.Is(err, full) || calls != 2 || e.Info().Signed.Revision != 1 {
+		t.Errorf("%v, kept %d times, %+v", err, calls, e.Info())
+	}
+	bad := tinyPolicy("g-2")
+	bad.Wasm = bad.Wasm[:len(bad.Wasm)-1]
+	if err := activate(2, bad, nil); !errors.Is(err, policy.ErrBundle) || calls != 2 {
+		t.Errorf("%v, kept %d times", err, calls)
+	}
+	if err := activate(2, tinyPolicy("g-2"), nil); err != nil || calls != 3 || e.Info().Signed.Revision != 2 {
+		t.Errorf("%v, kept %d times, %+v", err, calls, e.Info())
+	}
+	e.Close()
+	if err := activate(3, tinyPolicy("g-3"), nil); !errors.Is(err, policy.ErrClosed) || calls != 3 {
+		t.Errorf("%v, kept %d times", err, calls)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/llorch/secrets-management/policy/internal/ownfile"
 	"github.com/llorch/secrets-management/policy/internal/statefile"
 )
 
@@ -207,7 +208,7 @@ func outOfReach(state, bundle string) error {
 		return err
 	}
 	for _, dir := range dirs {
-		inside, err := within(filepath.Dir(state), dir)
+		inside, err := ownfile.Within(filepath.Dir(state), dir)
 		if err != nil {
 			return fmt.Errorf("%w: %q: %w", ErrState, state, err)
 		}
@@ -256,27 +257,4 @@ func directories(file string) ([]fs.FileInfo, error) {
 func parent(file string) string {
 	dir, _ := filepath.Split(file)
 	return dir + "."
-}
-
-// within reports whether one directory is another or lies beneath it. It compares what they are, not what they are
-// called.
-func within(dir string, top fs.FileInfo) (bool, error) {
-	dir, err := filepath.EvalSymlinks(dir)
-	if err != nil {
-		return false, err
-	}
-	for {
-		fi, err := os.Stat(dir)
-		if err != nil {
-			return false, err // not covered: only if the directory goes away meanwhile
-		}
-		if os.SameFile(fi, top) {
-			return true, nil
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return false, nil
-		}
-		dir = parent
-	}
 }

@@ -4,20 +4,16 @@
 package statefile
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"regexp"
-	"runtime"
 	"strconv"
-	"strings"
 	"time"
+
+	"github.com/llorch/secrets-management/policy/internal/ownfile"
 )
 
 // Errors of this package, for errors.Is.
@@ -79,121 +75,20 @@ func Read(path string) (State, error) {
 }
 
 func read(path string) (State, error) {
-	if err := checkPath(path); err != nil {
+	if err := ownfile.CheckPlace(path); err != nil {
 		return State{}, err
 	}
-	f, err := os.OpenFile(path, os.O_RDONLY|openNoFollow, 0)
+	content, err := ownfile.Read(path, maxSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return State{}, errMissing
 	}
 	if err != nil {
-		return State{}, cause(err)
-	}
-	defer f.Close() //nolint:errcheck // only read from
-	if err := checkFile(f); err != nil {
 		return State{}, err
-	}
-	content, err := io.ReadAll(io.LimitReader(f, maxSize+1))
-	if err != nil {
-		return State{}, cause(err)
 	}
 	return parse(content)
 }
 
 var errMissing = fmt.Errorf("%w; Verifier.CreateState lets the first activation on a host create it", fs.ErrNotExist)
-
-// checkPath refuses a place that is not explicit, or where others could replace the file.
-func checkPath(path string) error {
-	if !filepath.IsAbs(path) || filepath.Clean(path) != path {
-		return errors.New("the path is not absolute and clean")
-	}
-	dir, err := os.Stat(filepath.Dir(path))
-	switch {
-	case err != nil:
-		return cause(err)
-	case !dir.IsDir():
-		return errors.New("its directory is none")
-	case runtime.GOOS != "windows" && dir.Mode().Perm()&0o022 != 0:
-		return fmt.Errorf("others can write to its directory: mode %04o", dir.Mode().Perm())
-	}
-	if err := checkOwner(dir); err != nil {
-		return err
-	}
-	return checkWay(filepath.Dir(path), maxLinks)
-}
-
-const maxLinks = 40
-
-// checkWay refuses a directory that others could put another in the place of: who can write to one above it can rename what
-// is in there, unless it is sticky, and who owns a link leads it elsewhere.
-func checkWay(dir string, links int) error {
-	for {
-		fi, err := os.Lstat(dir)
-		switch {
-		case err != nil:
-			return cause(err)
-		case links == 0:
-			return errors.New("too many symbolic links lead to it")
-		}
-		if err := checkOwner(fi); err != nil {
-			return fmt.Errorf("%q: %w", dir, err)
-		}
-		if fi.Mode()&fs.ModeSymlink != 0 {
-			if err := checkTarget(dir, links-1); err != nil {
-				return err
-			}
-		} else if runtime.GOOS != "windows" && fi.Mode().Perm()&0o022 != 0 && fi.Mode()&fs.ModeSticky == 0 {
-			return fmt.Errorf("others can write to %q: mode %04o", dir, fi.Mode().Perm())
-		}
-		above := parent(dir)
-		if above == dir {
-			return nil
-		}
-		dir = above
-	}
-}
-
-// parent is the directory that something lies in, or the root itself. Other than filepath.Dir it cleans nothing: behind a
-// link, ".." is what the link makes it, and the link is on the way.
-func parent(dir string) string {
-	if runtime.GOOS == "windows" {
-		return filepath.Dir(dir)
-	}
-	above, _ := filepath.Split(strings.TrimRight(dir, "/"))
-	if above = strings.TrimRight(above, "/"); above == "" {
-		return "/"
-	}
-	return above
-}
-
-// checkTarget looks at where a link leads, as it says, with every step, and as it is.
-func checkTarget(link string, links int) error {
-	target, err := os.Readlink(link)
-	if err != nil {
-		return cause(err)
-	}
-	if !filepath.IsAbs(target) {
-		target = parent(link) + string(filepath.Separator) + target
-	}
-	real, err := filepath.EvalSymlinks(link)
-	if err != nil {
-		return cause(err)
-	}
-	return errors.Join(checkWay(target, links), checkWay(real, links))
-}
-
-func checkFile(f *os.File) error {
-	fi, err := f.Stat()
-	switch {
-	case err != nil:
-		return cause(err)
-	case !fi.Mode().IsRegular():
-		return errors.New("it is not a regular file")
-	case runtime.GOOS != "windows" && fi.Mode().Perm()&0o077 != 0:
-		return fmt.Errorf("mode %04o, expected 0600", fi.Mode().Perm())
-	}
-	return checkOwner(fi)
-}
 
 // Raise records a revision unless a higher one is recorded. It is safe against other processes that do the same: a
 // recorded revision never falls. A missing file is created only where create is set. The error matches ErrOlder,
@@ -206,16 +101,16 @@ func Raise(ctx context.Context, path string, s State, create bool) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxWait)
 	defer cancel()
-	unlock, err := lock(ctx, path+".lock")
+	unlock, err := ownfile.Lock(ctx, path+".lock")
 	if err != nil {
-		return fmt.Errorf("%w: %q: lock: %w", ErrState, path, cause(err))
+		return fmt.Errorf("%w: %q: lock: %w", ErrState, path, ownfile.Cause(err))
 	}
 	defer unlock()
 	if done, err := compare(path, s, create); done || err != nil { // another process may have come before
 		return err
 	}
-	if err := replace(path, s.marshal(), func(_ string, step func() error) error { return step() }); err != nil {
-		return fmt.Errorf("%w: %q: %w", ErrState, path, cause(err))
+	if err := ownfile.Replace(path, s.marshal(), ownfile.Do); err != nil {
+		return fmt.Errorf("%w: %q: %w", ErrState, path, ownfile.Cause(err))
 	}
 	return nil
 }
@@ -249,49 +144,5 @@ func (r State) admits(path string, s State) error {
 // Admit reports whether [Raise] would record s, without writing anything.
 func Admit(path string, s State, create bool) error {
 	_, err := compare(path, s, create)
-	return err
-}
-
-// replace writes a file whole or not at all, in steps that are each run by do: between any two of them the machine may
-// stop. The temporary file has one name, for the holder of the lock, so that crashes leave no heap of them.
-func replace(path string, content []byte, do func(name string, step func() error) error) error {
-	var f *os.File
-	tmp := path + ".tmp"
-	steps := []struct {
-		name string
-		step func() error
-	}{
-		{"create", func() (err error) {
-			if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-			f, err = os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL|openNoFollow, 0o600)
-			return err
-		}},
-		{"write", func() error { return onlyError(io.Copy(f, bytes.NewReader(content))) }},
-		{"sync", func() error { return f.Sync() }},
-		{"close", func() error { return f.Close() }},
-		{"rename", func() error { return os.Rename(tmp, path) }},
-		{"sync directory", func() error { return syncDir(filepath.Dir(path)) }},
-	}
-	for _, s := range steps {
-		if err := do(s.name, s.step); err != nil {
-			if f != nil {
-				_ = f.Close() // a second time after the step "close": an error of no interest
-			}
-			return err
-		}
-	}
-	return nil
-}
-
-func onlyError(_ int64, err error) error { return err }
-
-// cause drops the path that the caller names anyway.
-func cause(err error) error {
-	var path *fs.PathError
-	if errors.As(err, &path) {
-		return path.Err
-	}
 	return err
 }

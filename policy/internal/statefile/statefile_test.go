@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/llorch/secrets-management/policy/internal/ownfile"
 )
 
 // Evidence for POL-5006 and POL-5007: the state file.
@@ -254,7 +256,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 	for stop := 0; ; stop++ {
 		path := place(t, 7)
 		step := 0
-		err := replace(path, one(8).marshal(), func(name string, do func() error) error {
+		err := ownfile.Replace(path, one(8).marshal(), func(name string, do func() error) error {
 			if step == stop {
 				return errCrash
 			}
@@ -370,7 +372,7 @@ func lastNumber(t *testing.T, out string) (n uint64) {
 
 func TestTheLockIsWaitedForAsLongAsTheContextAllows(t *testing.T) {
 	path := place(t, 1)
-	unlock, err := lock(t.Context(), path+".lock")
+	unlock, err := ownfile.Lock(t.Context(), path+".lock")
 	if err != nil {
 		t.Fatal(err)
 	}

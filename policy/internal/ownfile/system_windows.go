@@ -1,4 +1,4 @@
-package statefile
+package ownfile
 
 import (
 	"context"
@@ -11,8 +11,8 @@ import (
 
 const openNoFollow = 0
 
-// lock takes a lock among processes, on a file of its own that stays.
-func lock(ctx context.Context, path string) (unlock func(), err error) {
+// Lock takes a lock among processes, on a file of its own that stays.
+func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
@@ -39,5 +39,5 @@ func lock(ctx context.Context, path string) (unlock func(), err error) {
 // checkOwner has no simple way to ask.
 func checkOwner(os.FileInfo) error { return nil }
 
-// syncDir has nothing to do: a directory cannot be synced.
-func syncDir(string) error { return nil }
+// SyncDir has nothing to do: a directory cannot be synced.
+func SyncDir(string) error { return nil }

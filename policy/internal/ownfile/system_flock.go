@@ -1,6 +1,6 @@
 //go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
 
-package statefile
+package ownfile
 
 import (
 	"context"
@@ -12,9 +12,9 @@ import (
 
 const openNoFollow = syscall.O_NOFOLLOW | syscall.O_NONBLOCK | syscall.O_CLOEXEC
 
-// lock takes a lock among processes. It is on a file of its own, which only its owner can open: the directory is open to
+// Lock takes a lock among processes. It is on a file of its own, which only its owner can open: the directory is open to
 // whoever can list it. The file stays, since removing it would let two processes lock different ones.
-func lock(ctx context.Context, path string) (unlock func(), err error) {
+func Lock(ctx context.Context, path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|openNoFollow, 0o600)
 	if err != nil {
 		return nil, err
@@ -50,8 +50,8 @@ func checkOwner(fi os.FileInfo) error {
 	return nil
 }
 
-// syncDir makes a rename outlast a power failure.
-func syncDir(dir string) error {
+// SyncDir makes a rename outlast a power failure.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
