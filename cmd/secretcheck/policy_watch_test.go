@@ -10,20 +10,20 @@ import (
 	"time"
 )
 
-// said is what a command has written, while it runs.
-type said struct {
+// watched is what a command has written, while it runs.
+type watched struct {
 	mu   sync.Mutex
 	text strings.Builder
 }
 
-func (s *said) Write(b []byte) (int, error) {
+func (s *watched) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.text.Write(b)
 }
 
-// waits until something was said that many times.
-func (s *said) waits(t *testing.T, what string, times int) {
+// waits until something was watched that many times.
+func (s *watched) waits(t *testing.T, what string, times int) {
 	t.Helper()
 	for range 600 {
 		s.mu.Lock()
@@ -34,7 +34,7 @@ func (s *said) waits(t *testing.T, what string, times int) {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	t.Fatalf("%q was not said %d times:\n%s", what, times, s.text.String())
+	t.Fatalf("%q was not watched %d times:\n%s", what, times, s.text.String())
 }
 
 // CHK-1218: a change runs the tests again, one that does not compile too, and nothing but the end of the command ends it.
@@ -50,7 +50,7 @@ func TestPolicyTestWatches(t *testing.T) {
 	put("a_test.rego", "package secrets.load_test\n\ntest_a if true\n")
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	var out said
+	var out watched
 	cmd := newPolicyTest()
 	cmd.SetArgs([]string{dir, "--watch"})
 	cmd.SetOut(&out)
