@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/check"
@@ -59,6 +60,21 @@ func (o *outputs) register(flags *pflag.FlagSet, names string) {
 	for _, name := range []string{"format", "output"} {
 		flags.Lookup(name).Annotations = map[string][]string{formatNote: namesIn(names)}
 	}
+}
+
+// registerOne is for commands whose --output is something else.
+func (o *outputs) registerOne(flags *pflag.FlagSet) {
+	o.names = formatNames
+	flags.StringVar(&o.format, "format", "pretty", "write what was done as `F`: "+formatNames)
+}
+
+// writeOne writes what was done: a line on stderr, or a value to stdout for programs.
+func (o *outputs) writeOne(cmd *cobra.Command, line string, value any) error {
+	if o.format == "json" {
+		return report.Value(cmd.OutOrStdout(), value)
+	}
+	fmt.Fprintln(cmd.ErrOrStderr(), line)
+	return nil
 }
 
 // valid refuses before any work is done.

@@ -23,8 +23,8 @@ func newPolicy() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:                   "policy COMMAND",
 		DisableFlagsInUseLine: true,
-		Short:                 "check and build policies, and ask what they grant",
-		Example: `  secretcheck policy check policy/
+		Short:                 "write, test, build and sign policies, and question them",
+		Example: `  secretcheck policy init policy/ && secretcheck policy test policy/
   secretcheck policy build policy/ -o policy.tar.gz
   secretcheck policy can queen-rbee --policy policy.tar.gz`,
 		RunE: noCommand,

@@ -62,9 +62,9 @@ func (b *benching) valid() error {
 	case b.policy == "":
 		return usage("add --policy with a folder of rules and grants or a bundle", "no policy given")
 	case b.rounds < 1 || b.rounds > 100_000:
-		return usage("", "rounds: %d is not between 1 and 100000", b.rounds)
+		return usage("--rounds takes 1 to 100000", "rounds: %d is not between 1 and 100000", b.rounds)
 	case b.maxFuel < 0:
-		return usage("", "max-fuel: %d is below 0", b.maxFuel)
+		return usage("--max-fuel takes a number of units, 0 for no bound", "max-fuel: %d is below 0", b.maxFuel)
 	}
 	return b.out.valid()
 }
@@ -97,7 +97,7 @@ func (b *benching) do(cmd *cobra.Command, files []string) error {
 		}
 	})
 	if err == nil && b.maxFuel > 0 && r.Fuel.Max > b.maxFuel {
-		return &failure{exitDenied, fmt.Errorf("a decision takes %d units of fuel, more than %d", r.Fuel.Max, b.maxFuel), ""}
+		return &failure{exitDenied, fmt.Errorf("a decision takes %d units of fuel, more than %d", r.Fuel.Max, b.maxFuel), "the dearest request is named above: simplify the rules that it runs, or raise --max-fuel"}
 	}
 	return err
 }
@@ -121,7 +121,7 @@ func (b *benching) requests(files []string, bundle *policy.Bundle, r *benchRepor
 	}
 	for _, name := range files {
 		if err := eachInput(name, r, take); err != nil {
-			return nil, usage("", "requests: %w", short(err))
+			return nil, usage("name a file with recorded decisions or inputs that can be read", "requests: %w", short(err))
 		}
 	}
 	return requests, nil
@@ -199,7 +199,7 @@ func (b *benching) measure(ctx context.Context, bundle *policy.Bundle, requests 
 			case errors.Is(err, context.Canceled):
 				return err
 			case err != nil:
-				return &failure{exitPolicy, fmt.Errorf("policy: %s: service %q, %s: %w", b.policy, request.Subject.Service, request.Action, err), ""}
+				return &failure{exitPolicy, fmt.Errorf("policy: %s: service %q, %s: %w", b.policy, request.Subject.Service, request.Action, err), "the policy has no answer to this request: try it with secretcheck policy explain"}
 			case round == 0:
 				continue
 			}

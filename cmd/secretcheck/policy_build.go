@@ -19,6 +19,7 @@ import (
 
 func newPolicyBuild() *cobra.Command {
 	var out string
+	var done outputs
 	cmd := &cobra.Command{
 		Use:     "build DIR -o FILE",
 		Short:   "build a folder of rules and grants into a bundle",
@@ -29,23 +30,33 @@ machine.
 
 data.json holds the grants; *.rego, which may be left out, what is refused besides;
 smoke.json, likewise, requests and the verdicts that they must get. A service that
-verifies its policy takes the bundle only when it is signed:
-
-  minisign -S -m policy.tar.gz -t \
-    'secrets-policy/v1 name=llorch revision=7 not_after=2030-01-31T00:00:00Z'`,
+verifies its policy takes the bundle only when it is signed: secretcheck policy sign.`,
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runPolicyBuild(cmd, args, out)
+			return runPolicyBuild(cmd, args, out, &done)
 		},
 	}
 	cmd.Flags().StringVarP(&out, "output", "o", "", "write the bundle to `FILE`")
+	done.registerOne(cmd.Flags())
 	return cmd
 }
 
-func runPolicyBuild(cmd *cobra.Command, args []string, out string) error {
+// buildReport is the JSON form, an interface.
+type buildReport struct {
+	SchemaVersion int    `json:"schema_version"`
+	Bundle        string `json:"bundle"`
+	Bytes         int    `json:"bytes"`
+	SHA256        string `json:"sha256"`
+	DefaultRules  bool   `json:"default_rules"`
+}
+
+func runPolicyBuild(cmd *cobra.Command, args []string, out string, done *outputs) error {
 	const hint = "secretcheck policy build DIR -o FILE"
 	if len(args) != 1 {
 		return usage(hint, "policy build takes one folder")
+	}
+	if err := done.valid(); err != nil {
+		return err
 	}
 	if out == "" {
 		return usage(hint, "no file to write the bundle to")
@@ -68,11 +79,13 @@ func runPolicyBuild(cmd *cobra.Command, args []string, out string) error {
 	if err := replaceFile(out, b.data); err != nil {
 		return usage(fileHint, "output: %w", short(err))
 	}
-	if rego.ReplacesDefaults(b.bundle) {
+	own := rego.ReplacesDefaults(b.bundle)
+	if own {
 		fmt.Fprintf(cmd.ErrOrStderr(), "note: %s defines decision and may_ask itself: none of the default rules is in the bundle\n", report.Text(args[0]))
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "built %s: %d bytes, sha256 %x\n", report.Text(out), len(b.data), sha256.Sum256(b.data))
-	return nil
+	sum := fmt.Sprintf("%x", sha256.Sum256(b.data))
+	return done.writeOne(cmd, fmt.Sprintf("built %s: %d bytes, sha256 %s", report.Text(out), len(b.data), sum),
+		buildReport{1, out, len(b.data), sum, !own})
 }
 
 // built is a bundle that services can open.

@@ -143,11 +143,7 @@ func (d *differ) tell() error {
 	case r.Unclear[recorded.WhyEngine] > 0:
 		return &failure{code: exitPolicy}
 	case r.Table.Open():
-		hint := ""
-		if d.flags.output.format == "pretty" {
-			hint = "a widening that is meant: --allow-widening ID"
-		}
-		return &failure{exitUndecided, errors.New("access is widened"), hint}
+		return &failure{exitUndecided, errors.New("access is widened"), "a widening that is meant: --allow-widening ID"}
 	case r.NotReplayed() > 0:
 		return &failure{code: exitUndecided}
 	}
@@ -232,12 +228,12 @@ func (d *differ) loads(old, new check.Result) error {
 	case old.BadInput || new.BadInput:
 		return usage("secretcheck check tells which", "a descriptor could not be read")
 	case len(old.Loads) != len(new.Loads):
-		return &failure{exitPolicy, errors.New("the policies were not asked about the same loads"), ""}
+		return &failure{exitPolicy, errors.New("the policies were not asked about the same loads"), "that is a fault of this program: please report it, with both policies if you may"}
 	}
 	for i := range old.Loads {
 		a, b := &old.Loads[i], &new.Loads[i]
 		if a.Service != b.Service || a.File != b.File || a.Line != b.Line || a.Name != b.Name || a.Path != b.Path {
-			return &failure{exitPolicy, errors.New("the policies were not asked about the same loads"), ""}
+			return &failure{exitPolicy, errors.New("the policies were not asked about the same loads"), "that is a fault of this program: please report it, with both policies if you may"}
 		}
 		l := a
 		if b.Verdict == check.Allowed {

@@ -253,7 +253,7 @@ func (f *explainFlags) decided(ctx context.Context, p *ready, q *question, asks 
 	case errors.Is(err, rego.ErrNoSources):
 		return nil, &failure{exitPolicy, fmt.Errorf("policy: %s: %w", f.policy, err), "name the folder that it was built from"}
 	case err != nil:
-		return nil, &failure{exitPolicy, fmt.Errorf("policy: %s: %w", f.policy, err), ""}
+		return nil, &failure{exitPolicy, fmt.Errorf("policy: %s: %w", f.policy, err), "look at its rules with secretcheck policy check DIR"}
 	}
 	if err := agree(asks, d, steps); err != nil {
 		return nil, &failure{exitPolicy, fmt.Errorf("policy: %s: %w", f.policy, err), "build the bundle again from its sources, and do not use this one"}

@@ -65,10 +65,10 @@ func (l *laidOut) changes() bool { return string(l.before) != string(l.after) }
 func (f *formatting) do(cmd *cobra.Command, args []string) error {
 	names, err := regoFiles(args)
 	if err != nil {
-		return usage("", "fmt: %w", short(err))
+		return usage("name a file of Rego, or a folder, that can be read and, with --write, written", "fmt: %w", short(err))
 	}
 	if len(names) == 0 {
-		return usage("", "fmt: no *.rego in %s", strings.Join(args, ", "))
+		return usage("name a folder with *.rego, or a file", "fmt: no *.rego in %s", strings.Join(args, ", "))
 	}
 	var files []laidOut
 	changed := 0
@@ -84,12 +84,12 @@ func (f *formatting) do(cmd *cobra.Command, args []string) error {
 	if f.write {
 		for i := range files {
 			if err := files[i].write(); err != nil {
-				return usage("", "fmt: %w", short(err))
+				return usage("name a file of Rego, or a folder, that can be read and, with --write, written", "fmt: %w", short(err))
 			}
 		}
 	}
 	if err := f.print(cmd.OutOrStdout(), files); err != nil {
-		return usage("", "output: %w", err)
+		return usage(stdoutHint, "output: %w", err)
 	}
 	did := "would change"
 	if f.write {
@@ -129,15 +129,15 @@ const maxRego = 1 << 20
 
 func layOut(name string) (laidOut, error) {
 	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
-		return laidOut{}, usage("", "fmt: %s: not a regular file", name)
+		return laidOut{}, usage("name a file of Rego, or a folder", "fmt: %s: not a regular file", name)
 	}
 	before, err := readBounded(name, maxRego)
 	if err != nil {
-		return laidOut{}, usage("", "fmt: %w", short(err))
+		return laidOut{}, usage("name a file of Rego, or a folder, that can be read and, with --write, written", "fmt: %w", short(err))
 	}
 	after, err := rego.Format(filepath.ToSlash(name), before)
 	if err != nil {
-		return laidOut{}, &failure{exitPolicy, fmt.Errorf("fmt: %w", err), ""}
+		return laidOut{}, &failure{exitPolicy, fmt.Errorf("fmt: %w", err), "correct the Rego at that place"}
 	}
 	return laidOut{name, before, after}, nil
 }

@@ -144,7 +144,7 @@ func (r *inspection) addArchive(path string) error {
 	}
 	archive, err := readBounded(path, maxBundle)
 	if err != nil {
-		return usage("", "policy: %w", short(err))
+		return usage(policyHint, "policy: %w", short(err))
 	}
 	r.ArchiveBytes, r.ArchiveSHA256 = len(archive), fmt.Sprintf("%x", sha256.Sum256(archive))
 	return nil

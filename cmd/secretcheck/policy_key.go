@@ -76,7 +76,7 @@ func passphrase(cmd *cobra.Command, file, prompt string) (string, error) {
 
 // keyFailure says what keeps a file from being taken, with the step that mends most of it.
 func keyFailure(what, file string, err error) error {
-	hint := ""
+	hint := "it has to be a plain file of your own, of mode 0600, in folders that nobody else may write to; name it without links"
 	switch {
 	case errors.Is(err, loader.ErrNotFound), errors.Is(err, fs.ErrNotExist):
 		hint = "secretcheck policy keygen makes a key"

@@ -15,6 +15,7 @@ import (
 
 func newPolicyKeygen() *cobra.Command {
 	var out, file string
+	var done outputs
 	var bare bool
 	cmd := &cobra.Command{
 		Use:     "keygen -o FILE",
@@ -33,7 +34,10 @@ exit codes: 4 bad usage, 0 the key is made`,
 			case bare && file != "":
 				return usage("leave one of them out", "--no-passphrase contradicts --passphrase-file")
 			}
-			return keygen(cmd, out, file, bare)
+			if err := done.valid(); err != nil {
+				return err
+			}
+			return keygen(cmd, out, file, bare, &done)
 		},
 	}
 	flags := cmd.Flags()
@@ -41,10 +45,18 @@ exit codes: 4 bad usage, 0 the key is made`,
 	flags.StringVarP(&out, "output", "o", "", "write the secret key to `FILE`, and the public one to FILE.pub")
 	flags.StringVar(&file, "passphrase-file", "", "read the passphrase from `FILE`, of mode 0600")
 	flags.BoolVar(&bare, "no-passphrase", false, "leave the key unencrypted, for a store that protects it itself")
+	done.registerOne(flags)
 	return cmd
 }
 
-func keygen(cmd *cobra.Command, out, file string, bare bool) error {
+// keygenReport is the JSON form, an interface.
+type keygenReport struct {
+	SchemaVersion int    `json:"schema_version"`
+	SecretKey     string `json:"secret_key"` // names of files
+	PublicKey     string `json:"public_key"`
+}
+
+func keygen(cmd *cobra.Command, out, file string, bare bool, done *outputs) error {
 	for _, name := range []string{out, out + ".pub"} { // before anybody types
 		if _, err := os.Lstat(name); err == nil {
 			return usage("name another file, or move that one away", "output: %s: file exists", name)
@@ -56,17 +68,17 @@ func keygen(cmd *cobra.Command, out, file string, bare bool) error {
 	}
 	secretFile, publicFile, err := sign.Generate(password)
 	if err != nil {
-		return usage("", "keygen: %w", err)
+		return usage("try again with another passphrase", "keygen: %w", err)
 	}
 	defer clear(secretFile)
 	if err := createFile(out, secretFile, 0o600); err != nil {
-		return usage("", "output: %w", short(err))
+		return usage(fileHint, "output: %w", short(err))
 	}
 	if err := createFile(out+".pub", publicFile, 0o644); err != nil {
-		return usage("", "output: %w", errors.Join(short(err), os.Remove(out))) // half a pair is of no use
+		return usage(fileHint, "output: %w", errors.Join(short(err), os.Remove(out))) // half a pair is of no use
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "wrote %s and %s.pub; services get the second\n", report.Text(out), report.Text(out))
-	return nil
+	return done.writeOne(cmd, fmt.Sprintf("wrote %[1]s and %[1]s.pub; services get the second", report.Text(out)),
+		keygenReport{1, out, out + ".pub"})
 }
 
 // newPassphrase asks twice: a mistake would lock the key for good.
@@ -83,11 +95,11 @@ func newPassphrase(cmd *cobra.Command, file string, bare bool) (string, error) {
 	}
 	again, err := keyfile.Ask(cmd.Context(), cmd.InOrStdin(), "the same once more")
 	if err != nil {
-		return "", usage("", "passphrase: %w", err)
+		return "", usage("run it on a terminal, or add --passphrase-file FILE", "passphrase: %w", err)
 	}
 	defer clear(again)
 	if subtle.ConstantTimeCompare([]byte(first), again) != 1 {
-		return "", usage("", "passphrase: the two differ")
+		return "", usage("nothing was written: try again", "passphrase: the two differ")
 	}
 	return first, nil
 }

@@ -200,7 +200,7 @@ func (d *decisions) replay(cmd *cobra.Command, p *replay.Replayer) error {
 			r = io.LimitReader(f, d.sizes[i])
 		}
 		if err := p.Read(cmd.Context(), d.names[i], r); err != nil {
-			return usage("", "decisions: %s: %w", d.names[i], short(err))
+			return usage("name decision logs that can be read, or - for what is piped in", "decisions: %s: %w", d.names[i], short(err))
 		}
 	}
 	if p.Result.Replayed+p.Result.NotReplayed() == 0 {

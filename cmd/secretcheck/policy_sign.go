@@ -89,15 +89,15 @@ func (s *signing) do(cmd *cobra.Command) error {
 	}
 	signature, err := key.Sign(archive, statement)
 	if err != nil {
-		return usage("", "sign: %w", err)
+		return usage("secretcheck policy keygen makes a key", "sign: %w", err)
 	}
 	v := policy.Verifier{Keys: []policy.PublicKey{key.Public()}, Name: statement.Name, MinRevision: statement.Revision}
 	if _, err := v.Verify(archive, signature); err != nil {
-		return &failure{exitPolicy, fmt.Errorf("sign: no service would take it: %w", err), ""}
+		return &failure{exitPolicy, fmt.Errorf("sign: no service would take it: %w", err), "build the bundle again: secretcheck policy build DIR -o FILE"}
 	}
 	target := s.file + policy.SignatureSuffix
 	if err := replaceFile(target, signature); err != nil {
-		return usage("", "output: %w", short(err))
+		return usage(fileHint, "output: %w", short(err))
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "signed %s: key %s\n", report.Text(target), key.Public().ID())
 	return s.out.writeSigned(cmd.OutOrStdout(), newSigned(s.file, archive, key.Public(), statement))
@@ -114,7 +114,7 @@ func readBundle(ctx context.Context, file string) ([]byte, *policy.Bundle, error
 	}
 	archive, err := readBounded(file, maxBundle)
 	if err != nil {
-		return nil, nil, usage("", "bundle: %w", short(err))
+		return nil, nil, usage("secretcheck policy build DIR -o FILE makes a bundle", "bundle: %w", short(err))
 	}
 	bundle, err := policy.ReadBundle(archive)
 	if err != nil {
@@ -133,7 +133,7 @@ func (s *signing) statement(b *policy.Bundle) (policy.Statement, error) {
 	case name == "":
 		return policy.Statement{}, usage("add --name, which services have in policy.Verifier.Name", "no name for the policy")
 	case b.Manifest.Metadata.Name != "" && b.Manifest.Metadata.Name != name:
-		return policy.Statement{}, usage("", "name: the bundle says that it is policy %q, not %q", b.Manifest.Metadata.Name, name)
+		return policy.Statement{}, usage("leave --name out, or build the bundle under that name", "name: the bundle says that it is policy %q, not %q", b.Manifest.Metadata.Name, name)
 	case s.revision == 0:
 		return policy.Statement{}, usage(s.nextRevision(name), "no revision")
 	case s.until == "":

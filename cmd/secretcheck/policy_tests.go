@@ -158,7 +158,7 @@ func (t *testRun) verdict(w io.Writer, r *rego.TestReport) error {
 	case percent < t.minimum:
 		return &failure{exitDenied, fmt.Errorf("%.1f %% of the rules are covered, at least %v %% are asked for", percent, t.minimum), "--coverage lists the lines"}
 	case r.Count(rego.Passed) == 0:
-		return usage("", "policy: %s: no test was run", t.dir)
+		return usage("tests are rules named test_… in *_test.rego; --run takes a pattern of their names", "policy: %s: no test was run", t.dir)
 	}
 	return nil
 }

@@ -73,11 +73,11 @@ func (v *verifying) do(cmd *cobra.Command) error {
 	}
 	archive, err := readBounded(v.file, maxBundle)
 	if err != nil {
-		return usage("", "bundle: %w", short(err))
+		return usage("name the bundle; its signature lies beside it as BUNDLE.minisig", "bundle: %w", short(err))
 	}
 	signature, err := readBounded(v.file+policy.SignatureSuffix, maxSignature)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return usage("", "signature: %w", short(err))
+		return usage("secretcheck policy sign makes it", "signature: %w", short(err))
 	}
 	key, bundle, err := v.verify(keys, archive, signature)
 	if err != nil {
@@ -115,7 +115,7 @@ func verifyHint(err error) string {
 	case errors.Is(err, policy.ErrSignature):
 		return "get bundle and signature again, from where they were made"
 	}
-	return ""
+	return "trust the key that signed it with --public-key KEY, if it is one to trust"
 }
 
 // publicKeys reads keys that are written out, or lie in files.

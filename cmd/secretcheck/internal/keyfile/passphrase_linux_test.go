@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -97,8 +98,9 @@ func TestAskDoesNotEcho(t *testing.T) {
 }
 
 func TestAskEndsWithItsContext(t *testing.T) {
-	_, program := pty(t)
+	person, program := pty(t)
 	ctx, stop := context.WithCancel(context.Background())
+	before := runtime.NumGoroutine()
 	done := ask(ctx, program)
 	silent(t, program)
 	stop()
@@ -107,6 +109,15 @@ func TestAskEndsWithItsContext(t *testing.T) {
 	}
 	if !echoes(t, program) {
 		t.Error("CHK-1209: the echo is still off")
+	}
+	// Who reads stays until a line comes or the program ends. Here the descriptor would by then be another test's.
+	if _, err := person.WriteString("\n"); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("somebody still reads")
+		}
 	}
 }
 
