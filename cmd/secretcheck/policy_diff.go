@@ -143,11 +143,7 @@ func (d *differ) tell() error {
 	case r.Unclear[recorded.WhyEngine] > 0:
 		return &failure{code: exitPolicy}
 	case r.Table.Open():
-		hint := ""
-		if d.flags.output.format == "pretty" {
-			hint = "a widening that is meant: --allow-widening ID"
-		}
-		return &failure{exitUndecided, errors.New("access is widened"), hint}
+		return &failure{exitUndecided, errors.New("access is widened"), "a widening that is meant: --allow-widening ID"}
 	case r.NotReplayed() > 0:
 		return &failure{code: exitUndecided}
 	}
