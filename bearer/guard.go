@@ -56,6 +56,9 @@ const (
 	defaultFailures = 20
 	defaultForgive  = 3 * time.Second
 	maxName         = 255
+
+	// maxForgiven is how long it may take until all failures of an address are forgiven: longer than a service runs.
+	maxForgiven = 10 * 365 * 24 * time.Hour
 )
 
 // New checks the configuration and logs which tokens count: the name of each, and a fingerprint that is good for telling
@@ -75,6 +78,10 @@ func New(c Config) (*Guard, error) {
 	case c.Failures < 0 || c.Forgive < 0:
 		return nil, fmt.Errorf("%w: a limit below zero", ErrConfig)
 	}
+	most, interval := orDefault(c.Failures, defaultFailures), orDefault(c.Forgive, defaultForgive)
+	if time.Duration(most) > maxForgiven/interval { // the product would run over, and shut everybody out, or nobody
+		return nil, fmt.Errorf("%w: %d failures, of which one is forgiven every %v, take more than %v to forgive", ErrConfig, most, interval, maxForgiven)
+	}
 	for _, p := range c.Open {
 		if !path.IsAbs(p) || path.Clean(p) != p || strings.ContainsAny(p, "%?#*{}") {
 			return nil, fmt.Errorf("%w: open path %q: write one absolute, clean path without patterns", ErrConfig, p)
@@ -84,7 +91,7 @@ func New(c Config) (*Guard, error) {
 	if err := g.accept(c.Tokens); err != nil {
 		return nil, err
 	}
-	g.failures = newLimiter(orDefault(c.Failures, defaultFailures), orDefault(c.Forgive, defaultForgive))
+	g.failures = newLimiter(most, interval)
 	for _, t := range g.tokens {
 		g.log.Info("token accepted from now on", "realm", g.realm, "caller", t.name, "fingerprint", t.fingerprint)
 	}

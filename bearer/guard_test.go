@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -283,6 +284,8 @@ func TestConfig(t *testing.T) {
 		"open unclean":      {func(c *Config) { c.Open = []string{"/x/../health"} }, ErrConfig},
 		"negative failures": {func(c *Config) { c.Failures = -1 }, ErrConfig},
 		"negative time":     {func(c *Config) { c.Forgive = -1 }, ErrConfig},
+		"no limit":          {func(c *Config) { c.Failures = math.MaxInt }, ErrConfig},
+		"never forgiven":    {func(c *Config) { c.Forgive = math.MaxInt64 }, ErrConfig},
 	} {
 		c := Config{Realm: "test", Tokens: []Token{{"a", tokenOf(t, queenToken)}, {"b", tokenOf(t, poolToken)}}, Logger: slog.New(slog.DiscardHandler)}
 		if g, err := New(c); g == nil || err != nil {

@@ -245,7 +245,7 @@ func (d *differ) loads(old, new check.Result) error {
 		}
 		row := d.add(about, answerOf(a), answerOf(b), change.Witness{Place: fmt.Sprintf("%s:%d", l.File, l.Line), Input: cmp.Or(b.Input, a.Input)})
 		if row != nil {
-			d.seen[matter(row)] = true
+			d.seen[matter(row, row.Origin)], d.seen[matter(row, anyOrigin)] = true, true
 		}
 	}
 	return nil
@@ -259,9 +259,21 @@ func answerOf(l *check.Load) change.Answer {
 	return change.NewAnswer(string(l.Verdict), codes, l.Grants, l.Obligations)
 }
 
-// matter is what a row is about, wherever a credential comes from.
-func matter(r *change.Row) string {
-	return fmt.Sprintf("%q %q %q %q %q %q %q", r.Kind, r.Service, r.Action, r.Source, r.Name+r.Path, r.Purpose, r.When)
+// anyOrigin is no path: it stands for every one.
+const anyOrigin = "*"
+
+// matter is what a row is about, where a credential comes from an origin.
+func matter(r *change.Row, origin string) string {
+	return fmt.Sprintf("%q %q %q %q %q %q %q %q", r.Kind, r.Service, r.Action, r.Source, r.Name+r.Path, r.Purpose, r.When, origin)
+}
+
+// shown reports whether a row of the same matter was shown. One of a credential, wherever it comes from, is about each place
+// as well; one of a place is not about another.
+func (d *differ) shown(r *change.Row) bool {
+	if r.Origin == "" {
+		return d.seen[matter(r, "")] || d.seen[matter(r, anyOrigin)]
+	}
+	return d.seen[matter(r, "")] || d.seen[matter(r, r.Origin)]
 }
 
 // grants asks both policies about what the grants of either are about. Where the rules are the default ones in both, services
@@ -293,7 +305,8 @@ func (d *differ) grants() error {
 		if same && reflect.DeepEqual(old.Services[service], next.Services[service]) {
 			continue
 		}
-		if err := d.service(probe.Service(service, slices.Concat(old.Services[service], next.Services[service]), d.flags.environment)); err != nil {
+		grants := slices.Concat(old.Services[service], next.Services[service])
+		if err := d.service(probe.Service(service, grants, d.flags.environment), probe.Corners(service, grants, d.flags.environment)); err != nil {
 			return err
 		}
 	}
@@ -307,27 +320,52 @@ func (d *differ) bothDefault() bool {
 	return err == nil && same(d.old) && same(d.new)
 }
 
-func (d *differ) service(probes []probe.Probe) error {
-	rows := make([]*change.Row, len(probes))
+func (d *differ) service(probes []probe.Probe, corners []probe.Corner) error {
+	rows, known := make([]*change.Row, len(probes)), map[change.Subject]*change.Row{}
 	for i, p := range probes {
-		from, err := ask(d.cmd.Context(), d.old, p.Request)
-		if err != nil {
-			return err
-		}
-		to, err := ask(d.cmd.Context(), d.new, p.Request)
+		from, to, err := d.both(p.Request)
 		if err != nil {
 			return err
 		}
 		rows[i] = change.NewRow(p.About, from, to)
 		if row := rows[i]; row != nil {
-			if d.seen[matter(row)] || said(row, rows[p.Usual], p.Usual != i) || row.Kind != change.Gains && said(row, rows[p.Plain], p.Plain != i) {
+			known[p.About] = row
+			if d.shown(row) || said(row, rows[p.Usual], p.Usual != i) || row.Kind != change.Gains && said(row, rows[p.Plain], p.Plain != i) {
 				continue
 			}
-			d.seen[matter(row)] = true
+			d.seen[matter(row, row.Origin)] = true
 		}
 		d.add(p.About, from, to, change.Witness{Input: p.Request})
 	}
+	return d.corners(corners, known)
+}
+
+// corners adds what is widened where no other request shows it: by what two grants had and one has now, or by a grant that a
+// stricter one hides.
+func (d *differ) corners(corners []probe.Corner, known map[change.Subject]*change.Row) error {
+	for _, c := range corners {
+		from, to, err := d.both(c.Request)
+		if err != nil {
+			return err
+		}
+		row := change.NewRow(c.About, from, to)
+		if row == nil || !row.Widening || slices.ContainsFunc(c.Near, func(s change.Subject) bool {
+			near := known[s]
+			return near != nil && near.Widening && near.To.Obligations == row.To.Obligations
+		}) {
+			continue
+		}
+		d.add(c.About, from, to, change.Witness{Input: c.Request})
+	}
 	return nil
+}
+
+func (d *differ) both(r *policy.Request) (from, to change.Answer, err error) {
+	if from, err = ask(d.cmd.Context(), d.old, r); err != nil {
+		return from, to, err
+	}
+	to, err = ask(d.cmd.Context(), d.new, r)
+	return from, to, err
 }
 
 // said reports whether another row says the same already.

@@ -114,10 +114,16 @@ func (s *server) get(ctx context.Context, u *url.URL, authorization string, know
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		err = fmt.Errorf("%w (WatchConfig.Timeout): %w", ctx.Err(), err)
 	}
-	if token := strings.TrimPrefix(authorization, bearer); token != "" && strings.Contains(err.Error(), token) {
+	if token := strings.TrimPrefix(authorization, bearer); token != "" && repeats(err, token) {
 		err = errors.New("its answer repeats the token, so it is not shown")
 	}
 	return answer{}, fmt.Errorf("%w: %s: %w", ErrServer, shown(u), err)
+}
+
+// repeats reports whether an error has the token, in what is cut off its text as well: a part of the token would be left.
+func repeats(err error, token string) bool {
+	var long cut
+	return strings.Contains(err.Error(), token) || errors.As(err, &long) && strings.Contains(long.error.Error(), token)
 }
 
 // follow asks, and asks where it is sent. Redirects are followed here, since http.Client takes its credentials to other

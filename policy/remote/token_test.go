@@ -103,6 +103,7 @@ func TestTokensAreNotShown(t *testing.T) {
 	_, signature := s.pair(2)
 	for name, answer := range map[string]http.HandlerFunc{
 		"as a status": says("HTTP/1.1 " + fakeToken + "\r\n\r\n"),
+		"cut short":   says("HTTP/1.1 " + strings.Repeat("x", 300-len(`net/http: HTTP/1.x transport connection broken: malformed HTTP status code "`)-15) + fakeToken + "\r\n\r\n"),
 		"as a header": says("HTTP/1.1 200 OK\r\n" + fakeToken + "\r\n\r\n"),
 		"as an encoding": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Encoding", fakeToken)

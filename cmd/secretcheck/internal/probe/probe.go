@@ -59,6 +59,66 @@ func Service(service string, grants []policy.Grant, environment string) []Probe 
 	return list
 }
 
+// Corner is the worst request that one grant takes: everything that it relaxes at once, the largest file, and the memory that
+// protects least. What grants do together bears on none of the requests of [Service]: where a stricter grant takes them too,
+// its conditions are what the answer has.
+type Corner struct {
+	Request *policy.Request
+	About   change.Subject
+
+	// Near are the requests of [Service] that differ from it in what the same grant takes.
+	Near []change.Subject
+}
+
+// Corners lists the corner of each grant for everything that it names, each once. Where a credential is copied from is left
+// to [Service].
+func Corners(service string, grants []policy.Grant, environment string) (list []Corner) {
+	seen := map[change.Subject]bool{}
+	for i := range grants {
+		g, one := &grants[i], grants[i:i+1]
+		whos, relaxed := identities(one), states(one)
+		who := whos[len(whos)-1]
+		for _, x := range refs(one) {
+			if x.origin != "" {
+				continue
+			}
+			c := Corner{Request: request(service, x, environment), Near: []change.Subject{about(service, x, who.text)}}
+			who.set(c.Request)
+			ideal(c.Request)
+			words := []string{who.text}
+			for _, state := range append(relaxed, worst(g, x)...) {
+				c.Near = append(c.Near, about(service, x, who.text, state.text))
+				state.set(c.Request)
+				words = append(words, state.text)
+			}
+			if c.About = about(service, x, words...); !seen[c.About] {
+				seen[c.About] = true
+				list = append(list, c)
+			}
+		}
+	}
+	return list
+}
+
+// worst is what a grant takes that is no relaxation.
+func worst(g *policy.Grant, x ref) []variant {
+	size, memory := int64(policy.MaxSecretBytes), policy.MemoryHeap
+	if x.action == policy.LoadKey {
+		size = policy.MaxKeyBytes
+	}
+	if g.MaxBytes > 0 {
+		size = min(size, g.MaxBytes)
+	}
+	if g.MinMemory != "" {
+		memory = g.MinMemory
+	}
+	list := []variant{{"when memory is protected as " + string(memory), func(r *policy.Request) { r.Context.Memory = memory }}}
+	if x.source == policy.SourceEnv {
+		return list
+	}
+	return append(list, variant{fmt.Sprintf("when the file has %d bytes", size), func(r *policy.Request) { r.Resource.File.Size = size }})
+}
+
 func about(service string, x ref, texts ...string) change.Subject {
 	texts = slices.DeleteFunc(texts, func(s string) bool { return s == "" })
 	return change.Subject{
