@@ -100,13 +100,20 @@ func chomp(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.TrimSuffix(ts.ReadFile(args[0]), "\n")), 0o600))
 }
 
-// forge BUNDLE changes the Rego of a bundle, and leaves what was compiled from it.
+// forge BUNDLE [DATA] changes the Rego of a bundle, and leaves what was compiled from it; or gives it other data.
 func forge(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: forge BUNDLE")
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: forge BUNDLE [DATA]")
 	}
 	b, err := policy.ReadBundle([]byte(ts.ReadFile(args[0])))
 	ts.Check(err)
+	if len(args) == 2 {
+		b.Data = []byte(args[1])
+		raw, err := b.Marshal()
+		ts.Check(err)
+		ts.Check(os.WriteFile(ts.MkAbs(args[0]), raw, 0o600))
+		return
+	}
 	const file = "default/load.rego"
 	changed := strings.Replace(string(b.Rego[file]), "file.nlink == 1", "file.nlink == 2", 1)
 	if changed == string(b.Rego[file]) {
