@@ -8,6 +8,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -143,7 +144,7 @@ func (d *differ) tell() error {
 	case r.Unclear[recorded.WhyEngine] > 0:
 		return &failure{code: exitPolicy}
 	case r.Table.Open():
-		hint := ""
+		hint := "allow what is meant by its id in the report, with --allow-widening ID"
 		if d.flags.output.format == "pretty" {
 			hint = "a widening that is meant: --allow-widening ID"
 		}
@@ -192,7 +193,7 @@ func (d *differ) descriptors(paths []string) error {
 		return err
 	}
 	if input.Descriptors == 0 {
-		return usage("name what check takes, or a folder that holds some", "no descriptor found in %q", paths)
+		return usage("name what check takes, or a folder that holds some", "no descriptor found in %s", strings.Join(paths, ", "))
 	}
 	cfg := check.Config{Root: rootName(d.flags.root), Environment: d.flags.environment, Systemd: version, KeepInputs: true}
 	if root != nil {
