@@ -174,7 +174,7 @@ func runCheck(cmd *cobra.Command, f *checkFlags, paths []string) error {
 		return err
 	}
 	if input.Descriptors == 0 {
-		return usage("name *.service units, Kubernetes manifests, Compose or Quadlet files, inventories, or a folder that holds some", "no descriptor found in %q", where(f, paths))
+		return usage("name *.service units, Kubernetes manifests, Compose or Quadlet files, inventories, or a folder that holds some", "no descriptor found in %s", strings.Join(where(f, paths), ", "))
 	}
 	if err := f.output.spare(slices.Concat(input.Files, policyFiles(f.policy))); err != nil {
 		return err

@@ -2,8 +2,10 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 
+	"github.com/llorch/secrets-management/internal/spelling"
 	"github.com/llorch/secrets-management/policy"
 	"github.com/llorch/secrets-management/policy/rego"
 )
@@ -12,7 +14,19 @@ import (
 const (
 	fileHint   = "name a file in a folder that exists and that you may write to"
 	stdoutHint = "what reads the output has gone away, or its disk is full"
+
+	noDecisionHint = "name logs in which verdicts stand with their input"
 )
+
+const meantHint = "did you mean %s?"
+
+// didYouMean is the hint for a name that is none of those that there are: what was meant, or else what to do.
+func didYouMean(name string, known []string, otherwise string) string {
+	if meant := spelling.Closest(name, known); meant != "" {
+		return fmt.Sprintf(meantHint, meant)
+	}
+	return otherwise
+}
 
 // nextStep is the hint for an error whose place in the code has none of its own: by its kind, "" where there is nothing to do.
 func nextStep(err error) string {

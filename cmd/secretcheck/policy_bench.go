@@ -64,7 +64,7 @@ func (b *benching) valid() error {
 	case b.rounds < 1 || b.rounds > 100_000:
 		return usage("--rounds takes 1 to 100000", "rounds: %d is not between 1 and 100000", b.rounds)
 	case b.maxFuel < 0:
-		return usage("--max-fuel takes a number of units, 0 for no bound", "max-fuel: %d is below 0", b.maxFuel)
+		return usage("--max-fuel takes a number from 0", "max-fuel: %d is below 0", b.maxFuel)
 	}
 	return b.out.valid()
 }
@@ -97,7 +97,7 @@ func (b *benching) do(cmd *cobra.Command, files []string) error {
 		}
 	})
 	if err == nil && b.maxFuel > 0 && r.Fuel.Max > b.maxFuel {
-		return &failure{exitDenied, fmt.Errorf("a decision takes %d units of fuel, more than %d", r.Fuel.Max, b.maxFuel), "the dearest request is named above: simplify the rules that it runs, or raise --max-fuel"}
+		return &failure{exitDenied, fmt.Errorf("a decision takes %d units of fuel, more than %d", r.Fuel.Max, b.maxFuel), "simpler rules or fewer grants; secretcheck policy check names what is slow"}
 	}
 	return err
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -64,7 +66,7 @@ func runPolicyCan(cmd *cobra.Command, args []string, path, kind string) error {
 		return usage(stdoutHint, "output: %w", err)
 	}
 	if len(grants) == 0 {
-		return &failure{exitDenied, fmt.Errorf("nothing is granted to service %q", args[0]), "grants are in data.json of the policy, under secrets.services"}
+		return &failure{exitDenied, fmt.Errorf("nothing is granted to service %q", args[0]), didYouMean(args[0], slices.Sorted(maps.Keys(all.Services)), "grants are in data.json of the policy, under secrets.services")}
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -188,7 +189,7 @@ func (d *differ) descriptors(paths []string) error {
 		return err
 	}
 	if input.Descriptors == 0 {
-		return usage("name what check takes, or a folder that holds some", "no descriptor found in %q", paths)
+		return usage("name what check takes, or a folder that holds some", "no descriptor found in %s", strings.Join(paths, ", "))
 	}
 	cfg := check.Config{Root: rootName(d.flags.root), Environment: d.flags.environment, Systemd: version, KeepInputs: true}
 	if root != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -157,6 +158,7 @@ func (q *question) reported(file string, data []byte, fingerprint string) (json.
 			Reasons []struct{ Code, Message, Severity, Fix, Fingerprint string }
 			Input   json.RawMessage
 		}
+		Findings []struct{ Rule, Fingerprint string }
 	}
 	if err := json.Unmarshal(data, &r); err != nil || r.SchemaVersion != 1 {
 		return nil, usage("--report takes what check --format json has written", "%s is not a report of check", file)
@@ -183,6 +185,11 @@ func (q *question) reported(file string, data []byte, fingerprint string) (json.
 	}
 	switch {
 	case found == "":
+		for _, about := range r.Findings {
+			if strings.HasPrefix(about.Fingerprint, fingerprint) {
+				return nil, usage("secretcheck rules "+about.Rule, "%q is a finding in a descriptor, %s: the policy was not asked about it", fingerprint, about.Rule)
+			}
+		}
 		return nil, usage(hint, "no load in %s has a reason with the fingerprint %q", file, fingerprint)
 	case len(input) == 0:
 		why := q.checked[0]
@@ -424,7 +431,7 @@ func (e *explained) prettyFlips(b *bytes.Buffer) {
 			}
 			fmt.Fprintf(b, "  %s %s", mark, report.Text(c.Text))
 			if c.Fact != "grant" {
-				fmt.Fprintf(b, " (%s: %s, now %s)", report.Text(c.Fact), report.Text(c.To), report.Text(c.From))
+				fmt.Fprintf(b, " (%s: %s, now %s)", report.Text(c.Fact), report.Text(c.To), report.Text(cmp.Or(c.From, "none")))
 			}
 			b.WriteByte('\n')
 		}

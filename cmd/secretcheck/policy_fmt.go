@@ -68,7 +68,7 @@ func (f *formatting) do(cmd *cobra.Command, args []string) error {
 		return usage("name a file of Rego, or a folder, that can be read and, with --write, written", "fmt: %w", short(err))
 	}
 	if len(names) == 0 {
-		return usage("name a folder with *.rego, or a file", "fmt: no *.rego in %s", strings.Join(args, ", "))
+		return usage("name a folder that holds *.rego, or the files", "fmt: no *.rego in %s", strings.Join(args, ", "))
 	}
 	var files []laidOut
 	changed := 0
@@ -129,7 +129,7 @@ const maxRego = 1 << 20
 
 func layOut(name string) (laidOut, error) {
 	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
-		return laidOut{}, usage("name a file of Rego, or a folder", "fmt: %s: not a regular file", name)
+		return laidOut{}, usage("name folders or *.rego files", "fmt: %s: not a regular file", name)
 	}
 	before, err := readBounded(name, maxRego)
 	if err != nil {

@@ -35,7 +35,7 @@ exit codes: 4 the folder is not empty, or bad usage, 0 the files are written`,
 			case errors.Is(err, starter.ErrNotEmpty):
 				return usage("name a new folder; nothing was written", "init: %w", err)
 			case err != nil:
-				return usage("name a new folder below one that you may write to", "init: %w", short(err))
+				return usage("name a new folder, beneath one that you may write to", "init: %w", short(err))
 			}
 			next := "DIR"
 			if word, ok := report.ShellWord(args[0]); ok {
@@ -45,6 +45,7 @@ exit codes: 4 the folder is not empty, or bad usage, 0 the files are written`,
 			return out.writeInit(cmd.OutOrStdout(), args[0], names)
 		},
 	}
+	cmd.Flags().SortFlags = false
 	out.register(cmd.Flags(), formatNames)
 	return cmd
 }

@@ -53,6 +53,7 @@ exit codes: 5 policy error, 4 bad usage, 0 it was read`,
 			})
 		},
 	}
+	cmd.Flags().SortFlags = false
 	out.register(cmd.Flags(), formatNames)
 	return cmd
 }

@@ -99,7 +99,7 @@ func newPassphrase(cmd *cobra.Command, file string, bare bool) (string, error) {
 	}
 	defer clear(again)
 	if subtle.ConstantTimeCompare([]byte(first), again) != 1 {
-		return "", usage("nothing was written: try again", "passphrase: the two differ")
+		return "", usage("try again; nothing was written", "passphrase: the two differ")
 	}
 	return first, nil
 }

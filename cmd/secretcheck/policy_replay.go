@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -204,7 +205,7 @@ func (d *decisions) replay(cmd *cobra.Command, p *replay.Replayer) error {
 		}
 	}
 	if p.Result.Replayed+p.Result.NotReplayed() == 0 {
-		return usage("name logs in which verdicts stand with their input", "no decision found in %q", d.names)
+		return usage(noDecisionHint, "no decision found in %s", strings.Join(d.names, ", "))
 	}
 	p.Result.Table.Sort()
 	return nil

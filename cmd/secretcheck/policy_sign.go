@@ -133,7 +133,7 @@ func (s *signing) statement(b *policy.Bundle) (policy.Statement, error) {
 	case name == "":
 		return policy.Statement{}, usage("add --name, which services have in policy.Verifier.Name", "no name for the policy")
 	case b.Manifest.Metadata.Name != "" && b.Manifest.Metadata.Name != name:
-		return policy.Statement{}, usage("leave --name out, or build the bundle under that name", "name: the bundle says that it is policy %q, not %q", b.Manifest.Metadata.Name, name)
+		return policy.Statement{}, usage("name the policy as the bundle does, or build it again", "name: the bundle says that it is policy %q, not %q", b.Manifest.Metadata.Name, name)
 	case s.revision == 0:
 		return policy.Statement{}, usage(s.nextRevision(name), "no revision")
 	case s.until == "":

@@ -85,10 +85,16 @@ func runPolicyUnused(cmd *cobra.Command, args []string, f *unusedFlags) error {
 	if err != nil {
 		return unusable(f.policy, err)
 	}
-	used := narrow.NewUsage(grants)
-	p := &replay.Replayer{New: now.engine, Each: func(r *policy.Request, a change.Answer) { used.Add(r, a.Grants) }}
+	used, judged := narrow.NewUsage(grants), 0
+	p := &replay.Replayer{New: now.engine, Each: func(r *policy.Request, a change.Answer) {
+		judged++
+		used.Add(r, a.Grants)
+	}}
 	if err := logs.replay(cmd, p); err != nil {
 		return err
+	}
+	if judged == 0 && p.Result.Unclear[recorded.WhyEngine] == 0 { // from which every grant would seem to be unused
+		return usage(noDecisionHint, "none of %d entries could be judged: nothing is known of what is used", p.Result.NotReplayed())
 	}
 	r := &unusedReport{SchemaVersion: 1, Policy: now.name, NotReplayed: changesOf("", &p.Result).NotReplayed, logs: p.Result.Replayed}
 	if err := r.prove(cmd, now, logs, used); err != nil {
@@ -107,7 +113,8 @@ func (r *unusedReport) code(f *unusedFlags, read *replay.Result) error {
 	case read.Unclear[recorded.WhyEngine] > 0:
 		return &failure{code: exitPolicy}
 	case read.NotReplayed() > read.Unclear[recorded.WhyNoVerdict]:
-		return &failure{code: exitUndecided}
+		// Said aloud, since a pipe into git apply hides the code.
+		return &failure{exitUndecided, fmt.Errorf("%d entries could not be read, and may need what is listed as unused", read.NotReplayed()-read.Unclear[recorded.WhyNoVerdict]), "--format pretty tells where they are"}
 	case len(r.Unused) > 0 && f.failOnWarn:
 		return &failure{code: exitWarned}
 	}

@@ -119,7 +119,7 @@ func runPolicyWhoCan(cmd *cobra.Command, args []string, f *whoCanFlags) error {
 		return err
 	}
 	if len(r.Can) == 0 {
-		return &failure{exitDenied, fmt.Errorf("nobody can load %q", args[0]), "a grant in data.json that names it would let a service load it"}
+		return &failure{exitDenied, fmt.Errorf("nobody can load %q", args[0]), "policy can SERVICE lists what a service may load, and in a pattern * stands for any part of a name"}
 	}
 	return nil
 }

@@ -131,10 +131,16 @@ usage, 1 denied, 3 undecided, 2 warnings with --fail-on-warn, 0 clean`,
 }
 
 // flagError words a bad value of a flag; the parser's own text names the function that did not understand it.
-func flagError(_ *cobra.Command, err error) error {
+func flagError(cmd *cobra.Command, err error) error {
 	var value *pflag.InvalidValueError
 	if errors.As(err, &value) && value.GetFlag().Value.Type() == "bool" {
 		return fmt.Errorf("--%s is true or false, not %q", value.GetFlag().Name, value.GetValue())
+	}
+	var unknown *pflag.NotExistError
+	if errors.As(err, &unknown) {
+		var names []string
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, "--"+f.Name) })
+		return usage(didYouMean("--"+unknown.GetSpecifiedName(), names, cmd.CommandPath()+" --help"), "%w", err)
 	}
 	return err
 }
@@ -143,7 +149,11 @@ func flagError(_ *cobra.Command, err error) error {
 func noCommand(cmd *cobra.Command, args []string) error {
 	hint := cmd.CommandPath() + " --help"
 	if len(args) > 0 {
-		return usage(hint, "unknown command %q", args[0])
+		var names []string
+		for _, c := range cmd.Commands() {
+			names = append(names, c.Name())
+		}
+		return usage(didYouMean(args[0], names, hint), "unknown command %q", args[0])
 	}
 	return usage(hint, "no command given")
 }

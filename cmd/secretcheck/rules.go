@@ -67,7 +67,7 @@ func runRules(w io.Writer, args []string, kind string) error {
 func noRule(id, meant string) error {
 	hint := "secretcheck rules lists them"
 	if meant != "" {
-		hint = "did you mean " + meant + "?"
+		hint = fmt.Sprintf(meantHint, meant)
 	}
 	return usage(hint, "there is no rule %q", id)
 }

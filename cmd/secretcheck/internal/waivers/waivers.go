@@ -21,6 +21,7 @@ import (
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/check"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/rules"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/strictyaml"
 	"github.com/llorch/secrets-management/policy"
 )
@@ -161,9 +162,17 @@ func (l *List) Apply(r *check.Result, now time.Time) {
 			l.tell(r, w, check.RuleWaiverExpired, policy.SeverityWarning, "the waiver has expired on "+w.expires.Format(day)+": what it was for counts again",
 				"mend it, or let its owner answer for it once more")
 		case !w.used:
-			l.tell(r, w, check.RuleWaiverUnused, policy.SeverityNote, "the waiver is for nothing that was found", "remove it")
+			l.tell(r, w, check.RuleWaiverUnused, policy.SeverityNote, "the waiver is for nothing that was found", unusedFix(w.rule))
 		}
 	}
+}
+
+// unusedFix asks about a rule that may be misspelt. It can also be of a policy's own: those are not known here.
+func unusedFix(rule string) string {
+	if _, known, meant := rules.Find(rule); rule != "" && !known && meant != "" {
+		return "remove it, or correct the rule: did you mean " + meant + "?"
+	}
+	return "remove it"
 }
 
 func (l *List) tell(r *check.Result, w *waiver, rule string, severity policy.Severity, message, fix string) {

@@ -134,3 +134,22 @@ func TestCHK1144Baseline(t *testing.T) {
 		}
 	}
 }
+
+// TestMisspeltRule: a waiver that covers nothing for want of a letter is not only to be removed.
+func TestMisspeltRule(t *testing.T) {
+	for rule, fix := range map[string]string{
+		"origin_unknwn": "remove it, or correct the rule: did you mean origin_unknown?",
+		"of_our_own":    "remove it",
+		"no_grant":      "remove it",
+	} {
+		l, err := Parse("w.yaml", []byte("waivers: [{rule: "+rule+", path: z.service, owner: o, reason: r, expires: 2999-01-01}]"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := result()
+		l.Apply(&r, time.Now())
+		if f := r.Findings[len(r.Findings)-1]; f.Rule != "waiver_unused" || f.Fix != fix {
+			t.Errorf("%s: %s, fix %q, want %q", rule, f.Rule, f.Fix, fix)
+		}
+	}
+}
