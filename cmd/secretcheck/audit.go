@@ -126,8 +126,8 @@ func tellVerdict(cmd *cobra.Command, f *verifyFlags, logs []openLog, v *auditlog
 	if err := f.output.spare(inputs); err != nil {
 		return err
 	}
-	if err := f.output.writeWith(cmd.OutOrStdout(), func(kind string) func(io.Writer) error {
-		return func(w io.Writer) error { return report.Audit(w, kind, v) }
+	if err := f.output.writeWith(cmd.OutOrStdout(), func(w io.Writer, kind string) error {
+		return report.Audit(w, kind, v)
 	}); err != nil {
 		return err
 	}

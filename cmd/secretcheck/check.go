@@ -141,7 +141,7 @@ func runCheck(cmd *cobra.Command, f *checkFlags, paths []string) error {
 		return usage(hint, "no descriptor given")
 	}
 	if f.policy == "" {
-		return usage("add --policy with a folder of rules and grants or a bundle", "no policy given")
+		return noPolicy()
 	}
 	if err := errors.Join(f.output.valid(), f.valid()); err != nil {
 		return err

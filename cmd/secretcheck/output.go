@@ -118,13 +118,11 @@ func (o *outputs) spare(inputs []os.FileInfo) error {
 }
 
 func (o *outputs) write(stdout io.Writer, r check.Result) error {
-	return o.writeWith(stdout, func(kind string) func(io.Writer) error {
-		return func(w io.Writer) error {
-			if kind == "pretty" {
-				return styleOf(w).Pretty(w, r)
-			}
-			return format(kind)(w, r)
+	return o.writeWith(stdout, func(w io.Writer, kind string) error {
+		if kind == "pretty" {
+			return styleOf(w).Pretty(w, r)
 		}
+		return format(kind)(w, r)
 	})
 }
 
@@ -138,17 +136,27 @@ func styleOf(w io.Writer) report.Style {
 }
 
 // writeWith writes one report in all formats that were asked for.
-func (o *outputs) writeWith(stdout io.Writer, in func(kind string) func(io.Writer) error) error {
+func (o *outputs) writeWith(stdout io.Writer, in func(w io.Writer, kind string) error) error {
 	for _, f := range o.files {
 		kind, name, _ := strings.Cut(f, "=")
-		if err := writeReport(name, in(kind)); err != nil {
+		if err := writeReport(name, func(w io.Writer) error { return in(w, kind) }); err != nil {
 			return usage(fileHint, "output: %w", short(err))
 		}
 	}
-	if err := in(o.format)(stdout); err != nil {
+	if err := in(stdout, o.format); err != nil {
 		return usage(stdoutHint, "output: %w", err)
 	}
 	return nil
+}
+
+// writeEither is writeWith for what is a value for programs, and a text for people.
+func (o *outputs) writeEither(stdout io.Writer, value any, pretty func(io.Writer) error) error {
+	return o.writeWith(stdout, func(w io.Writer, kind string) error {
+		if kind == "json" {
+			return report.Value(w, value)
+		}
+		return pretty(w)
+	})
 }
 
 // writeReport writes a report whole or not at all, so that no run that is cut off leaves half of one. What is there and is no

@@ -40,6 +40,21 @@ const maxBundle = 128 << 20
 
 const policyHint = "--policy takes a folder of rules and grants, or a bundle"
 
+// noPolicy is the error of a command that needs one.
+func noPolicy() error {
+	return usage("add --policy with a folder of rules and grants or a bundle", "no policy given")
+}
+
+// folder refuses what is not the folder of a policy's sources.
+func folder(name, hint string) error {
+	if info, err := os.Stat(name); err != nil {
+		return usage(hint, "policy: %w", short(err))
+	} else if !info.IsDir() {
+		return usage(hint, "policy: %s: not a folder", name)
+	}
+	return nil
+}
+
 // loadPolicy reads a bundle, or builds one from a folder in memory.
 func loadPolicy(ctx context.Context, path string) (*policy.Bundle, error) {
 	info, err := os.Stat(path)

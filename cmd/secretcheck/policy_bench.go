@@ -60,7 +60,7 @@ exit codes, of several the first: 5 policy error, 4 bad usage or no request,
 func (b *benching) valid() error {
 	switch {
 	case b.policy == "":
-		return usage("add --policy with a folder of rules and grants or a bundle", "no policy given")
+		return noPolicy()
 	case b.rounds < 1 || b.rounds > 100_000:
 		return usage("--rounds takes 1 to 100000", "rounds: %d is not between 1 and 100000", b.rounds)
 	case b.maxFuel < 0:
@@ -88,14 +88,7 @@ func (b *benching) do(cmd *cobra.Command, files []string) error {
 	if err := b.measure(cmd.Context(), bundle, requests, r); err != nil {
 		return err
 	}
-	err = b.out.writeWith(cmd.OutOrStdout(), func(kind string) func(io.Writer) error {
-		return func(w io.Writer) error {
-			if kind == "json" {
-				return report.Value(w, r)
-			}
-			return r.pretty(w)
-		}
-	})
+	err = b.out.writeEither(cmd.OutOrStdout(), r, r.pretty)
 	if err == nil && b.maxFuel > 0 && r.Fuel.Max > b.maxFuel {
 		return &failure{exitDenied, fmt.Errorf("a decision takes %d units of fuel, more than %d", r.Fuel.Max, b.maxFuel), "simpler rules or fewer grants; secretcheck policy check names what is slow"}
 	}

@@ -61,10 +61,8 @@ func runPolicyBuild(cmd *cobra.Command, args []string, out string, done *outputs
 	if out == "" {
 		return usage(hint, "no file to write the bundle to")
 	}
-	if info, err := os.Stat(args[0]); err != nil {
-		return usage(hint, "policy: %w", short(err))
-	} else if !info.IsDir() {
-		return usage(hint, "policy: %s: not a folder", args[0])
+	if err := folder(args[0], hint); err != nil {
+		return err
 	}
 	if err := spareInputs(args[0], out); err != nil {
 		return err

@@ -44,7 +44,7 @@ func runPolicyCan(cmd *cobra.Command, args []string, path, kind string) error {
 	case len(args) != 1:
 		return usage(hint, "policy can takes one service")
 	case path == "":
-		return usage("add --policy with a folder of rules and grants or a bundle", "no policy given")
+		return noPolicy()
 	case format(kind) == nil:
 		return usage("--format takes "+formatNames, "unknown format %q", kind)
 	}

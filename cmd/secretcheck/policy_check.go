@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -48,10 +47,8 @@ func runPolicyCheck(cmd *cobra.Command, args []string, kind string, failOnWarn b
 	if format(kind) == nil {
 		return usage("--format takes "+formatNames, "unknown format %q", kind)
 	}
-	if info, err := os.Stat(args[0]); err != nil {
-		return usage(hint, "policy: %w", short(err))
-	} else if !info.IsDir() {
-		return usage(hint, "policy: %s: not a folder", args[0])
+	if err := folder(args[0], hint); err != nil {
+		return err
 	}
 	src, err := rego.ReadDir(args[0])
 	if err != nil {

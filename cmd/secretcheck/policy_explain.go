@@ -65,7 +65,7 @@ func runPolicyExplain(cmd *cobra.Command, args []string, f *explainFlags) error 
 	case len(args) != 1:
 		return usage("secretcheck policy explain --help", "policy explain takes one input, or --report and one fingerprint")
 	case f.policy == "":
-		return usage("add --policy with a folder of rules and grants or a bundle", "no policy given")
+		return noPolicy()
 	}
 	if err := f.output.valid(); err != nil {
 		return err
@@ -86,9 +86,7 @@ func runPolicyExplain(cmd *cobra.Command, args []string, f *explainFlags) error 
 	if err != nil {
 		return err
 	}
-	if err := f.output.writeWith(cmd.OutOrStdout(), func(kind string) func(io.Writer) error {
-		return func(w io.Writer) error { return e.write(w, kind) }
-	}); err != nil {
+	if err := f.output.writeWith(cmd.OutOrStdout(), e.write); err != nil {
 		return err
 	}
 	if e.Verdict != change.Allowed {

@@ -58,17 +58,12 @@ type initReport struct {
 }
 
 func (o *outputs) writeInit(stdout io.Writer, dir string, names []string) error {
-	return o.writeWith(stdout, func(kind string) func(io.Writer) error {
-		return func(w io.Writer) error {
-			if kind == "json" {
-				return report.Value(w, initReport{1, dir, names})
+	return o.writeEither(stdout, initReport{1, dir, names}, func(w io.Writer) error {
+		for _, name := range names {
+			if _, err := fmt.Fprintln(w, name); err != nil {
+				return err
 			}
-			for _, name := range names {
-				if _, err := fmt.Fprintln(w, name); err != nil {
-					return err
-				}
-			}
-			return nil
 		}
+		return nil
 	})
 }

@@ -43,14 +43,7 @@ exit codes: 5 policy error, 4 bad usage, 0 it was read`,
 			if err != nil {
 				return err
 			}
-			return out.writeWith(cmd.OutOrStdout(), func(kind string) func(io.Writer) error {
-				return func(w io.Writer) error {
-					if kind == "json" {
-						return report.Value(w, r)
-					}
-					return r.pretty(w)
-				}
-			})
+			return out.writeEither(cmd.OutOrStdout(), r, r.pretty)
 		},
 	}
 	cmd.Flags().SortFlags = false

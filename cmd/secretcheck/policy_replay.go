@@ -233,7 +233,5 @@ func changesOf(command string, r *replay.Result) *report.Changes {
 }
 
 func (o *outputs) writeChanges(stdout io.Writer, c *report.Changes) error {
-	return o.writeWith(stdout, func(kind string) func(io.Writer) error {
-		return func(w io.Writer) error { return c.Write(w, kind) }
-	})
+	return o.writeWith(stdout, c.Write)
 }

@@ -236,14 +236,9 @@ func newSigned(file string, archive []byte, key policy.PublicKey, s policy.State
 }
 
 func (o *outputs) writeSigned(stdout io.Writer, s signed) error {
-	return o.writeWith(stdout, func(kind string) func(io.Writer) error {
-		return func(w io.Writer) error {
-			if kind == "json" {
-				return report.Value(w, s)
-			}
-			_, err := fmt.Fprintf(w, "%s: policy %s, revision %d, until %s\n",
-				report.Text(s.Bundle), strings.TrimSpace(report.Text(s.Name)), s.Revision, s.NotAfter)
-			return err
-		}
+	return o.writeEither(stdout, s, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "%s: policy %s, revision %d, until %s\n",
+			report.Text(s.Bundle), strings.TrimSpace(report.Text(s.Name)), s.Revision, s.NotAfter)
+		return err
 	})
 }

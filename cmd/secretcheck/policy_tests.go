@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"regexp"
 	"time"
 
@@ -71,10 +70,8 @@ func (t *testRun) valid(args []string) error {
 	if len(args) != 1 {
 		return usage(hint, "policy test takes one folder")
 	}
-	if info, err := os.Stat(args[0]); err != nil {
-		return usage(hint, "policy: %w", short(err))
-	} else if !info.IsDir() {
-		return usage(hint, "policy: %s: not a folder", args[0])
+	if err := folder(args[0], hint); err != nil {
+		return err
 	}
 	if !(t.minimum >= 0 && t.minimum <= 100) { // not a number neither
 		return usage("--min-coverage takes a percentage", "min-coverage %v is not between 0 and 100", t.minimum)
@@ -97,16 +94,14 @@ func (t *testRun) once(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	err = t.out.writeWith(cmd.OutOrStdout(), func(kind string) func(io.Writer) error {
-		return func(w io.Writer) error {
-			switch kind {
-			case "json":
-				return report.TestsJSON(w, result)
-			case "junit":
-				return report.TestsJUnit(w, result)
-			}
-			return report.TestsPretty(w, result, t.verbose)
+	err = t.out.writeWith(cmd.OutOrStdout(), func(w io.Writer, kind string) error {
+		switch kind {
+		case "json":
+			return report.TestsJSON(w, result)
+		case "junit":
+			return report.TestsJUnit(w, result)
 		}
+		return report.TestsPretty(w, result, t.verbose)
 	})
 	if err != nil {
 		return err

@@ -61,7 +61,7 @@ func runPolicyUnused(cmd *cobra.Command, args []string, f *unusedFlags) error {
 	case len(args) == 0:
 		return usage("secretcheck policy unused --help", "no decision log given")
 	case f.policy == "":
-		return usage("add --policy with a folder of rules and grants or a bundle", "no policy given")
+		return noPolicy()
 	case slices.Contains(args, "-"):
 		return usage("write them to a file first", "the decisions are read twice, which what is piped in cannot be")
 	}
@@ -100,9 +100,7 @@ func runPolicyUnused(cmd *cobra.Command, args []string, f *unusedFlags) error {
 	if err := r.prove(cmd, now, logs, used); err != nil {
 		return err
 	}
-	if err := f.output.writeWith(cmd.OutOrStdout(), func(kind string) func(io.Writer) error {
-		return func(w io.Writer) error { return r.write(w, kind) }
-	}); err != nil {
+	if err := f.output.writeWith(cmd.OutOrStdout(), r.write); err != nil {
 		return err
 	}
 	return r.code(f, &p.Result)

@@ -78,7 +78,7 @@ func runPolicyWhoCan(cmd *cobra.Command, args []string, f *whoCanFlags) error {
 	case len(args) != 1 || args[0] == "":
 		return usage(hint, "policy who-can takes one path or name")
 	case f.policy == "":
-		return usage("add --policy with a folder of rules and grants or a bundle", "no policy given")
+		return noPolicy()
 	case strings.HasPrefix(args[0], "/") && path.Clean(args[0]) != args[0]:
 		return usage("services ask for clean paths: "+path.Clean(args[0]), "the path %q is not clean", args[0])
 	}
@@ -113,9 +113,7 @@ func runPolicyWhoCan(cmd *cobra.Command, args []string, f *whoCanFlags) error {
 		r.Can = append(r.Can, rows...)
 	}
 	line.end()
-	if err := f.output.writeWith(cmd.OutOrStdout(), func(kind string) func(io.Writer) error {
-		return func(w io.Writer) error { return r.write(w, kind) }
-	}); err != nil {
+	if err := f.output.writeWith(cmd.OutOrStdout(), r.write); err != nil {
 		return err
 	}
 	if len(r.Can) == 0 {
