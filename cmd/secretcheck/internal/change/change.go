@@ -4,14 +4,12 @@ package change
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/fingerprint"
 	"github.com/llorch/secrets-management/policy"
 )
 
@@ -142,21 +140,15 @@ func conditions(from, to Obligations) (Kind, bool) {
 	return "", false
 }
 
+const idDigits = 32
+
 // id names a row across runs: what changes for whom, never where it was seen. The codes before and the conditions are part
 // of it, so that who accepts one widening has not accepted another of the same secret.
 func (r *Row) id() string {
-	parts := []string{
+	return fingerprint.Of(
 		string(r.Kind), r.Service, string(r.Action), string(r.Source), r.Name, r.Path, r.Purpose, r.Origin, r.When,
 		r.From.Verdict, strings.Join(r.From.Codes, ","), r.From.Obligations.text(), r.To.Obligations.text(),
-	}
-	h := sha256.New()
-	var size [8]byte
-	for _, p := range parts {
-		binary.BigEndian.PutUint64(size[:], uint64(len(p)))
-		h.Write(size[:])
-		h.Write([]byte(p))
-	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	)[:idDigits]
 }
 
 func (o Obligations) text() string {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/envfile"
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/fingerprint"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/systemd"
 	"github.com/llorch/secrets-management/policy"
 )
@@ -216,8 +217,10 @@ func (c *checker) report(f descriptor.Finding) {
 	})
 }
 
+// printOf names a finding across runs: neither its line nor any value goes in, so that it survives edits elsewhere in the
+// descriptor.
 func printOf(f descriptor.Finding) string {
-	return fingerprint(f.Rule, f.Service, string(f.Source), f.Name, f.Path, f.File)
+	return fingerprint.Of(f.Rule, f.Service, string(f.Source), f.Name, f.Path, f.File)
 }
 
 // order makes the report independent of the order in which descriptors were found.

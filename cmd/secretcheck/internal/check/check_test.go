@@ -13,6 +13,7 @@ import (
 
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/descriptor"
 	"github.com/llorch/secrets-management/cmd/secretcheck/internal/envfile"
+	"github.com/llorch/secrets-management/cmd/secretcheck/internal/fingerprint"
 	"github.com/llorch/secrets-management/policy"
 )
 
@@ -363,8 +364,8 @@ func TestCHK1002EveryLoadHasOneVerdict(t *testing.T) {
 
 // Evidence for CHK-1007.
 func TestCHK1007Fingerprint(t *testing.T) {
-	base := fingerprint("rule", "service", "source", "name", "path", "file")
-	if base != fingerprint("rule", "service", "source", "name", "path", "file") || len(base) != 64 {
+	base := fingerprint.Of("rule", "service", "source", "name", "path", "file")
+	if base != fingerprint.Of("rule", "service", "source", "name", "path", "file") || len(base) != 64 {
 		t.Fatal("not stable")
 	}
 	for _, parts := range [][]string{
@@ -372,7 +373,7 @@ func TestCHK1007Fingerprint(t *testing.T) {
 		{"rule", "service", "source", "name", "pathfile"},
 		{"rule", "service", "source", "name", "path", "file", ""},
 	} {
-		if fingerprint(parts...) == base {
+		if fingerprint.Of(parts...) == base {
 			t.Errorf("%q has the same fingerprint", parts)
 		}
 	}
