@@ -3,6 +3,7 @@ package linediff
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -100,10 +101,11 @@ func compare(a, b []string) []line {
 		a, b = a[1:], b[1:]
 	}
 	for len(a) > 0 && len(b) > 0 && a[len(a)-1] == b[len(b)-1] {
-		tail = append([]line{{' ', a[len(a)-1]}}, tail...)
+		tail = append(tail, line{' ', a[len(a)-1]})
 		a, b = a[:len(a)-1], b[:len(b)-1]
 	}
-	return append(append(head, middle(a, b)...), tail...)
+	slices.Reverse(tail)
+	return slices.Concat(head, middle(a, b), tail)
 }
 
 func middle(a, b []string) []line {
