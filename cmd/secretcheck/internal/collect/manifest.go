@@ -80,7 +80,8 @@ type found struct {
 	done     chan struct{}
 }
 
-func (m *manifests) schema() *kubernetes.Reader {
+// kubernetes is the reader, which any number of goroutines may use.
+func (m *manifests) kubernetes() *kubernetes.Reader {
 	if m.reader == nil {
 		m.reader, m.busy = kubernetes.NewReader(), make(chan struct{}, runtime.GOMAXPROCS(0))
 	}
@@ -88,13 +89,13 @@ func (m *manifests) schema() *kubernetes.Reader {
 }
 
 func (m *manifests) read(p string, data []byte) {
-	reader, f := m.schema(), &found{path: p, done: make(chan struct{})}
+	reader, f, name := m.kubernetes(), &found{path: p, done: make(chan struct{})}, report(p)
 	m.found = append(m.found, f)
 	m.busy <- struct{}{}
 	go func() {
 		defer func() { <-m.busy; close(f.done) }()
-		f.loads, f.findings = reader.Read(report(p), data)
-		texts{{report(p), data}}.show(f.loads, f.findings)
+		f.loads, f.findings = reader.Read(name, data)
+		texts{{name, data}}.show(f.loads, f.findings)
 	}()
 }
 

@@ -134,7 +134,7 @@ func (c *collector) kube(p string) {
 		if !c.first(file) {
 			continue
 		}
-		more, told := c.manifests.schema().Read(report(file), data)
+		more, told := c.manifests.kubernetes().Read(report(file), data)
 		for _, l := range more {
 			loads = append(loads, quadlet.ByPodman(l))
 		}
