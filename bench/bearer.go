@@ -85,12 +85,7 @@ func difference(own, peer func()) float64 {
 	batch(peer)
 	differences := make([]float64, each)
 	for i := range differences {
-		var o, p float64
-		if i%2 == 0 {
-			o, p = perCall(n, own), perCall(n, peer)
-		} else {
-			p, o = perCall(n, peer), perCall(n, own)
-		}
+		o, p := neighbours(i, n, n, own, peer)
 		differences[i] = o - p
 	}
 	return median(differences)

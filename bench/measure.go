@@ -43,15 +43,20 @@ func compare(own, peer func()) float64 {
 	nOwn, nPeer := batch(own), batch(peer)
 	ratios := make([]float64, rounds)
 	for i := range ratios {
-		var o, p float64
-		if i%2 == 0 {
-			o, p = perCall(nOwn, own), perCall(nPeer, peer)
-		} else {
-			p, o = perCall(nPeer, peer), perCall(nOwn, own)
-		}
+		o, p := neighbours(i, nOwn, nPeer, own, peer)
 		ratios[i] = o / p
 	}
 	return median(ratios)
+}
+
+// neighbours measures both, one right behind the other, in an order that changes with i.
+func neighbours(i, nOwn, nPeer int, own, peer func()) (o, p float64) {
+	if i%2 == 0 {
+		o = perCall(nOwn, own)
+		return o, perCall(nPeer, peer)
+	}
+	p = perCall(nPeer, peer)
+	return perCall(nOwn, own), p
 }
 
 // fastest returns the seconds of one call of f, the least of many: what else runs can only slow it. It is for limits that
