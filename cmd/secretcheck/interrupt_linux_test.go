@@ -31,31 +31,36 @@ func program(t *testing.T, args ...string) *exec.Cmd {
 // TestCHK1046Interrupt: CHK-1046. Whoever presses ^C while a check waits or works gets no report, and no pass.
 func TestCHK1046Interrupt(t *testing.T) {
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
-		cmd := program(t, "check", "-", "--policy", "../../examples/policy")
-		endless, err := cmd.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer endless.Close()
-		var stdout, stderr bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &stdout, &stderr
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := endless.Write(bytes.Repeat([]byte("# more than a pipe holds\n"), 10_000)); err != nil { // until it reads
-			t.Fatal(err)
-		}
-		if err := cmd.Process.Signal(signal); err != nil {
-			t.Fatal(err)
-		}
-		err = cmd.Wait()
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) {
-			t.Fatalf("%v: ended with %v", signal, err)
-		}
-		if exit.ExitCode() != exitInterrupted || stdout.Len() > 0 || !strings.Contains(stderr.String(), "interrupted; there is no result") {
-			t.Errorf("%v: code %d, %q, %q", signal, exit.ExitCode(), stdout.String(), stderr.String())
-		}
+		interrupt(t, program(t, "check", "-", "--policy", "../../examples/policy"), []byte("# more than a pipe holds\n"), signal)
+	}
+}
+
+// interrupt signals a command while it reads what never ends, and wants no result of it.
+func interrupt(t *testing.T, cmd *exec.Cmd, line []byte, signal syscall.Signal) {
+	t.Helper()
+	endless, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer endless.Close()
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := endless.Write(bytes.Repeat(line, 10_000)); err != nil { // until it reads
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Signal(signal); err != nil {
+		t.Fatal(err)
+	}
+	err = cmd.Wait()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		t.Fatalf("%v: ended with %v", signal, err)
+	}
+	if exit.ExitCode() != exitInterrupted || stdout.Len() > 0 || !strings.Contains(stderr.String(), "interrupted; there is no result") {
+		t.Errorf("%v: code %d, %q, %q", signal, exit.ExitCode(), stdout.String(), stderr.String())
 	}
 }
 
@@ -191,30 +196,6 @@ func terminal(t *testing.T) (screen *os.File, name string) {
 
 // TestCHK1243Interrupt: CHK-1243. ^C ends a replay that waits for more of a log, without a result.
 func TestCHK1243Interrupt(t *testing.T) {
-	cmd := program(t, "policy", "replay", "-", "../../examples/policy")
-	endless, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer endless.Close()
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
 	entry := []byte(`{"decision_id":"a","path":"secrets/load/decision","input":{},"result":{}}` + "\n")
-	if _, err := endless.Write(bytes.Repeat(entry, 10_000)); err != nil { // until it reads
-		t.Fatal(err)
-	}
-	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
-		t.Fatal(err)
-	}
-	err = cmd.Wait()
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) {
-		t.Fatalf("ended with %v", err)
-	}
-	if exit.ExitCode() != exitInterrupted || stdout.Len() > 0 || !strings.Contains(stderr.String(), "interrupted; there is no result") {
-		t.Errorf("code %d, %q, %q", exit.ExitCode(), stdout.String(), stderr.String())
-	}
+	interrupt(t, program(t, "policy", "replay", "-", "../../examples/policy"), entry, syscall.SIGINT)
 }
