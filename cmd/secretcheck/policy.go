@@ -57,28 +57,35 @@ func folder(name, hint string) error {
 
 // loadPolicy reads a bundle, or builds one from a folder in memory.
 func loadPolicy(ctx context.Context, path string) (*policy.Bundle, error) {
+	b, _, err := readPolicy(ctx, path)
+	return b, err
+}
+
+// readPolicy is loadPolicy with the archive, nil for a folder.
+func readPolicy(ctx context.Context, path string) (*policy.Bundle, []byte, error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, usage(policyHint, "policy: %w", short(err))
+		return nil, nil, usage(policyHint, "policy: %w", short(err))
 	case err != nil:
-		return nil, &failure{exitPolicy, fmt.Errorf("policy: %w", short(err)), policyHint}
+		return nil, nil, &failure{exitPolicy, fmt.Errorf("policy: %w", short(err)), policyHint}
 	case info.IsDir():
-		return buildPolicy(ctx, path)
+		b, err := buildPolicy(ctx, path)
+		return b, nil, err
 	case !info.Mode().IsRegular():
-		return nil, &failure{exitPolicy, fmt.Errorf("policy: %s: not a regular file", path), policyHint}
+		return nil, nil, &failure{exitPolicy, fmt.Errorf("policy: %s: not a regular file", path), policyHint}
 	case isSource(path):
-		return nil, usage("name its folder: --policy "+filepath.Dir(path), "policy: %s is not a bundle", path)
+		return nil, nil, usage("name its folder: --policy "+filepath.Dir(path), "policy: %s is not a bundle", path)
 	}
 	data, err := readBounded(path, maxBundle)
 	if err != nil {
-		return nil, &failure{exitPolicy, fmt.Errorf("policy: %w", short(err)), ""}
+		return nil, nil, &failure{exitPolicy, fmt.Errorf("policy: %w", short(err)), ""}
 	}
 	b, err := policy.ReadBundle(data)
 	if err != nil {
-		return nil, &failure{exitPolicy, fmt.Errorf("policy: %s: %w", path, err), bundleHint(data, path)}
+		return nil, nil, &failure{exitPolicy, fmt.Errorf("policy: %s: %w", path, err), bundleHint(data, path)}
 	}
-	return b, nil
+	return b, data, nil
 }
 
 // isSource tells the files that a policy is made from by their names.

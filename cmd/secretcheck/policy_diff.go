@@ -282,16 +282,16 @@ func (d *differ) shown(r *change.Row) bool {
 func (d *differ) grants() error {
 	old, errOld := policy.ParseGrants(d.old.bundle.Data)
 	next, errNew := policy.ParseGrants(d.new.bundle.Data)
+	builtIn := runBuiltIn(d.old, d.new)
 	if err := errors.Join(errOld, errNew); err != nil {
 		// Only rules of one's own can have data of one's own. Where it is that of the rules that are built in, or where the other
 		// policy has grants, what was not asked about could be a widening.
-		if errOld != nil && errNew != nil && !isDefault(d.old) && !isDefault(d.new) && d.replayer.Result.Replayed > 0 {
+		if errOld != nil && errNew != nil && builtIn == 0 && d.replayer.Result.Replayed > 0 {
 			fmt.Fprintln(d.cmd.ErrOrStderr(), "note: the data of a policy is not grants: nothing but descriptors and decisions was compared")
 			return nil
 		}
 		return &failure{exitPolicy, fmt.Errorf("policy: %w", err), "correct the grants: secretcheck policy check DIR; policies with rules and data of their own need descriptors or --decisions"}
 	}
-	same := d.bothDefault()
 	line := newProgress(d.cmd.ErrOrStderr())
 	defer line.end()
 	services := map[string]bool{}
@@ -305,7 +305,7 @@ func (d *differ) grants() error {
 		if err := d.cmd.Context().Err(); err != nil {
 			return err
 		}
-		if same && reflect.DeepEqual(old.Services[service], next.Services[service]) {
+		if builtIn == 2 && reflect.DeepEqual(old.Services[service], next.Services[service]) {
 			continue
 		}
 		grants := slices.Concat(old.Services[service], next.Services[service])
@@ -316,12 +316,15 @@ func (d *differ) grants() error {
 	return nil
 }
 
-// bothDefault reports whether both policies run the module that is built into this program.
-func (d *differ) bothDefault() bool { return isDefault(d.old) && isDefault(d.new) }
-
-func isDefault(p *ready) bool {
+// runBuiltIn counts the policies that run the module that is built into this program.
+func runBuiltIn(policies ...*ready) (n int) {
 	b, err := policy.DefaultBundle([]byte(`{}`))
-	return err == nil && string(p.bundle.Wasm) == string(b.Wasm)
+	for _, p := range policies {
+		if err == nil && string(p.bundle.Wasm) == string(b.Wasm) {
+			n++
+		}
+	}
+	return n
 }
 
 func (d *differ) service(probes []probe.Probe, corners []probe.Corner) error {

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -98,7 +97,7 @@ type unverified struct {
 const fuelLimit = 50_000_000
 
 func inspect(ctx context.Context, path string) (*inspection, error) {
-	bundle, err := loadPolicy(ctx, path)
+	bundle, archive, err := readPolicy(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -116,8 +115,8 @@ func inspect(ctx context.Context, path string) (*inspection, error) {
 			r.Services, r.Grants = r.Services+1, r.Grants+len(list)
 		}
 	}
-	if err := r.addArchive(path); err != nil {
-		return nil, err
+	if archive != nil {
+		r.ArchiveBytes, r.ArchiveSHA256 = len(archive), fmt.Sprintf("%x", sha256.Sum256(archive))
 	}
 	rules, err := rego.Outline(bundle)
 	if err != nil {
@@ -129,19 +128,6 @@ func inspect(ctx context.Context, path string) (*inspection, error) {
 		}
 	}
 	return r, r.addSmoke(ctx, path, bundle)
-}
-
-// addArchive tells of the file, where it is one.
-func (r *inspection) addArchive(path string) error {
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return nil
-	}
-	archive, err := readBounded(path, maxBundle)
-	if err != nil {
-		return usage(policyHint, "policy: %w", short(err))
-	}
-	r.ArchiveBytes, r.ArchiveSHA256 = len(archive), fmt.Sprintf("%x", sha256.Sum256(archive))
-	return nil
 }
 
 // addSmoke tells what the bundle's own requests cost. That it judges them as they say, opening it has shown.
