@@ -16,7 +16,6 @@ import (
 	"context"
 	"net/http"
 	"os"
-	"time"
 
 	"github.com/llorch/secrets-management/bearer"
 	"github.com/llorch/secrets-management/examples/service"
@@ -61,37 +60,15 @@ func run(ctx context.Context, s *service.Service) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.Keep(ctx, registration)
-	}()
 	p := pool{Service: s}
-	err = s.Serve(ctx, listener, guard.Handler(p.routes()))
-	cancel()
-	<-done // before the tokens are closed
-	return err
+	return s.ServeRegistered(ctx, listener, guard.Handler(p.routes()), registration)
 }
-
-const everyHalfMinute = 30 * time.Second
 
 // registration is with the queen, as the pool.
 func registration(own *secret.Secret, address string) (service.Registration, error) {
 	queenURL := cmp.Or(os.Getenv("LLORCH_QUEEN_URL"), "http://127.0.0.1:9100")
-	cleartext, err := service.Cleartext()
-	if err != nil {
-		return service.Registration{}, err
-	}
-	transport, err := bearer.Client{Origin: queenURL, Token: own, Cleartext: cleartext}.Transport()
-	if err != nil {
-		return service.Registration{}, err
-	}
-	interval, err := service.Seconds("LLORCH_INTERVAL", everyHalfMinute)
-	return service.Registration{
-		Client: &http.Client{Transport: transport}, URL: queenURL + "/v2/pools/register", Interval: interval,
-		Body: service.Node{ID: "pool-1", Address: cmp.Or(os.Getenv("LLORCH_ADDRESS"), address)},
-	}, err
+	return service.NewRegistration(queenURL, "/v2/pools/register", own,
+		service.Node{ID: "pool-1", Address: cmp.Or(os.Getenv("LLORCH_ADDRESS"), address)})
 }
 
 type pool struct {
@@ -103,26 +80,9 @@ type pool struct {
 func (p *pool) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health", p.Health)
-	mux.HandleFunc("POST /v2/nodes/register", p.register)
+	mux.HandleFunc("POST /v2/nodes/register", p.nodes.Handler("worker-orcd", "node"))
 	mux.HandleFunc("GET /v2/nodes", p.list)
 	return mux
-}
-
-// register is for workers alone.
-func (p *pool) register(w http.ResponseWriter, r *http.Request) {
-	if bearer.Caller(r.Context()) != "worker-orcd" {
-		http.Error(w, "for worker-orcd alone", http.StatusForbidden)
-		return
-	}
-	var n service.Node
-	if !service.Read(w, r, &n) {
-		return
-	}
-	if !p.nodes.Add(n) {
-		http.Error(w, "no such node can be registered", http.StatusBadRequest)
-		return
-	}
-	w.WriteHeader(http.StatusNoContent)
 }
 
 // list is for everybody but workers, which have no business with each other.

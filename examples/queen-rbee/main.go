@@ -52,19 +52,16 @@ func run(ctx context.Context, s *service.Service) error {
 		return err
 	}
 	poolURL := cmp.Or(os.Getenv("LLORCH_POOL_URL"), "http://127.0.0.1:9200")
-	cleartext, err := service.Cleartext()
+	client, err := service.Client(poolURL, own)
 	if err != nil {
 		return err
 	}
-	transport, err := bearer.Client{Origin: poolURL, Token: own, Cleartext: cleartext}.Transport()
-	if err != nil {
-		return err
-	}
+	client.Timeout = askPool
 	listener, err := bearer.Listen(ctx, cmp.Or(os.Getenv("LLORCH_LISTEN"), "127.0.0.1:9100"), own, pool)
 	if err != nil {
 		return err
 	}
-	q := queen{Service: s, poolURL: poolURL, pool: &http.Client{Transport: transport, Timeout: askPool}}
+	q := queen{Service: s, poolURL: poolURL, pool: client}
 	return s.Serve(ctx, listener, guard.Handler(q.routes()))
 }
 
@@ -84,29 +81,12 @@ type queen struct {
 func (q *queen) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health", q.Health)
-	mux.HandleFunc("POST /v2/pools/register", q.register)
+	mux.HandleFunc("POST /v2/pools/register", q.pools.Handler("pool-managerd", "pool"))
 	mux.HandleFunc("GET /v2/pools", func(w http.ResponseWriter, _ *http.Request) {
 		service.Write(w, http.StatusOK, map[string]any{"pools": q.pools.List()})
 	})
 	mux.HandleFunc("GET /v2/nodes", q.nodes)
 	return mux
-}
-
-// register is for the pool alone.
-func (q *queen) register(w http.ResponseWriter, r *http.Request) {
-	if bearer.Caller(r.Context()) != "pool-managerd" {
-		http.Error(w, "for pool-managerd alone", http.StatusForbidden)
-		return
-	}
-	var n service.Node
-	if !service.Read(w, r, &n) {
-		return
-	}
-	if !q.pools.Add(n) {
-		http.Error(w, "no such pool can be registered", http.StatusBadRequest)
-		return
-	}
-	w.WriteHeader(http.StatusNoContent)
 }
 
 // nodes asks the pool that is configured, never one that somebody registered: its address decides where the token goes.

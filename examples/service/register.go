@@ -7,9 +7,26 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"time"
+
+	"github.com/llorch/secrets-management/bearer"
+	"github.com/llorch/secrets-management/secret"
 )
+
+// Client makes a client for one origin, which sends it the token.
+func Client(origin string, token *secret.Secret) (*http.Client, error) {
+	allowed, err := cleartext()
+	if err != nil {
+		return nil, err
+	}
+	transport, err := bearer.Client{Origin: origin, Token: token, Cleartext: allowed}.Transport()
+	if err != nil {
+		return nil, err
+	}
+	return &http.Client{Transport: transport}, nil
+}
 
 // Registration keeps a service registered with another one, which may not be there yet, and forgets everything when it is
 // restarted: it registers again every Interval.
@@ -21,9 +38,36 @@ type Registration struct {
 }
 
 const (
+	everyHalfMinute = 30 * time.Second // where LLORCH_INTERVAL does not say how often
+
 	firstPause = 100 * time.Millisecond
 	onePost    = 5 * time.Second
 )
+
+// NewRegistration registers a node by a POST to a path of an origin, which gets the token.
+func NewRegistration(origin, path string, token *secret.Secret, n Node) (Registration, error) {
+	client, err := Client(origin, token)
+	if err != nil {
+		return Registration{}, err
+	}
+	interval, err := Seconds("LLORCH_INTERVAL", everyHalfMinute)
+	return Registration{Client: client, URL: origin + path, Body: n, Interval: interval}, err
+}
+
+// ServeRegistered is Serve, and keeps the service registered meanwhile. When it returns, nothing uses the registration's token
+// any more.
+func (s *Service) ServeRegistered(ctx context.Context, listener net.Listener, handler http.Handler, r Registration) error {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Keep(ctx, r)
+	}()
+	err := s.Serve(ctx, listener, handler)
+	cancel()
+	<-done
+	return err
+}
 
 // Keep registers until ctx ends. After a failure it tries again, after pauses that double up to Interval, and of random length
 // so that services that failed together do not come back together. The log has the first failure of a row and its end.

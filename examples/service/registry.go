@@ -2,9 +2,12 @@ package service
 
 import (
 	"maps"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/llorch/secrets-management/bearer"
 )
 
 // Node is what registers.
@@ -25,6 +28,25 @@ const (
 	maxField = 255
 	stale    = 15 * time.Minute
 )
+
+// Handler registers the nodes that one caller sends, and none of anybody else. What is what registers, in words.
+func (g *Registry) Handler(caller, what string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if bearer.Caller(r.Context()) != caller {
+			http.Error(w, "for "+caller+" alone", http.StatusForbidden)
+			return
+		}
+		var n Node
+		if !Read(w, r, &n) {
+			return
+		}
+		if !g.Add(n) {
+			http.Error(w, "no such "+what+" can be registered", http.StatusBadRequest)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
 
 // Add reports whether n is a node, and there is room for it. One that registers again is the same one.
 func (g *Registry) Add(n Node) bool {

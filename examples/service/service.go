@@ -137,8 +137,8 @@ func notify(state string) error {
 	return err
 }
 
-// Cleartext reports whether LLORCH_CLEARTEXT=yes allows tokens on a network that encrypts by itself.
-func Cleartext() (bool, error) {
+// cleartext reports whether LLORCH_CLEARTEXT=yes allows tokens on a network that encrypts by itself.
+func cleartext() (bool, error) {
 	switch v := os.Getenv("LLORCH_CLEARTEXT"); strings.ToLower(v) {
 	case "", "no":
 		return false, nil

@@ -160,7 +160,7 @@ func TestVariables(t *testing.T) {
 	}
 	for text, want := range map[string]bool{"": true, "no": true, "yes": true, "YES": true, "true": false, "y": false} {
 		t.Setenv("LLORCH_CLEARTEXT", text)
-		if got, err := Cleartext(); (err == nil) != want || got != strings.EqualFold(text, "yes") {
+		if got, err := cleartext(); (err == nil) != want || got != strings.EqualFold(text, "yes") {
 			t.Errorf("%q: %v, %v", text, got, err)
 		}
 	}

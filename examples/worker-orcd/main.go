@@ -15,7 +15,6 @@ import (
 	"context"
 	"net/http"
 	"os"
-	"time"
 
 	"github.com/llorch/secrets-management/bearer"
 	"github.com/llorch/secrets-management/examples/service"
@@ -52,37 +51,15 @@ func run(ctx context.Context, s *service.Service) error {
 	mux.HandleFunc("GET /v2/worker", func(w http.ResponseWriter, _ *http.Request) {
 		service.Write(w, http.StatusOK, registration.Body)
 	})
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.Keep(ctx, registration)
-	}()
-	err = s.Serve(ctx, listener, guard.Handler(mux))
-	cancel()
-	<-done // before the token is closed
-	return err
+	return s.ServeRegistered(ctx, listener, guard.Handler(mux), registration)
 }
 
-const everyHalfMinute = 30 * time.Second
-
 func registration(token *secret.Secret, address string) (service.Registration, error) {
-	poolURL := cmp.Or(os.Getenv("LLORCH_POOL_URL"), "http://127.0.0.1:9200")
-	cleartext, err := service.Cleartext()
-	if err != nil {
-		return service.Registration{}, err
-	}
-	transport, err := bearer.Client{Origin: poolURL, Token: token, Cleartext: cleartext}.Transport()
-	if err != nil {
-		return service.Registration{}, err
-	}
 	host, err := os.Hostname()
 	if err != nil {
 		return service.Registration{}, err
 	}
-	interval, err := service.Seconds("LLORCH_INTERVAL", everyHalfMinute)
-	return service.Registration{
-		Client: &http.Client{Transport: transport}, URL: poolURL + "/v2/nodes/register", Interval: interval,
-		Body: service.Node{ID: cmp.Or(os.Getenv("LLORCH_NODE"), host), Address: cmp.Or(os.Getenv("LLORCH_ADDRESS"), address)},
-	}, err
+	poolURL := cmp.Or(os.Getenv("LLORCH_POOL_URL"), "http://127.0.0.1:9200")
+	return service.NewRegistration(poolURL, "/v2/nodes/register", token,
+		service.Node{ID: cmp.Or(os.Getenv("LLORCH_NODE"), host), Address: cmp.Or(os.Getenv("LLORCH_ADDRESS"), address)})
 }
