@@ -40,7 +40,7 @@ exit codes: 4 bad usage, or a page cannot be written, 0 otherwise`,
 				return usage(fileHint, "output: %w", short(err))
 			}
 			for name, page := range pages {
-				if err := replaceFile(filepath.Join(args[0], name), []byte(page)); err != nil {
+				if err := replaceFile(filepath.Join(args[0], name), []byte(page), 0o644); err != nil {
 					return usage(fileHint, "output: %w", short(err))
 				}
 			}

@@ -74,7 +74,7 @@ func runPolicyBuild(cmd *cobra.Command, args []string, out string, done *outputs
 	if err := cmd.Context().Err(); err != nil {
 		return err
 	}
-	if err := replaceFile(out, b.data); err != nil {
+	if err := replaceFile(out, b.data, 0o644); err != nil {
 		return usage(fileHint, "output: %w", short(err))
 	}
 	own := rego.ReplacesDefaults(b.bundle)
@@ -169,8 +169,8 @@ func policyFiles(policy string) []os.FileInfo {
 }
 
 // replaceFile writes a file whole or not at all: a service that starts meanwhile finds the old bundle or the new one.
-func replaceFile(name string, data []byte) error {
-	return asIf(name, writeAndRename(name, data))
+func replaceFile(name string, data []byte, mode os.FileMode) error {
+	return asIf(name, writeAndRename(name, data, mode))
 }
 
 // asIf words an error about a temporary file, which is nobody's concern, as one about the file that it stands for.
@@ -186,7 +186,7 @@ func asIf(name string, err error) error {
 	return err
 }
 
-func writeAndRename(name string, data []byte) error {
+func writeAndRename(name string, data []byte, mode os.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
 	if err != nil {
 		return err
@@ -194,7 +194,7 @@ func writeAndRename(name string, data []byte) error {
 	defer os.Remove(f.Name()) //nolint:errcheck // gone after the rename
 	_, err = f.Write(data)
 	if err == nil {
-		err = f.Chmod(0o644)
+		err = f.Chmod(mode)
 	}
 	if err == nil {
 		err = f.Sync()

@@ -229,12 +229,12 @@ func (d *differ) loads(old, new check.Result) error {
 	case old.BadInput || new.BadInput:
 		return usage("secretcheck check tells which", "a descriptor could not be read")
 	case len(old.Loads) != len(new.Loads):
-		return &failure{exitPolicy, errors.New("the policies were not asked about the same loads"), "that is a fault of this program: please report it, with both policies if you may"}
+		return notTheSame()
 	}
 	for i := range old.Loads {
 		a, b := &old.Loads[i], &new.Loads[i]
 		if a.Service != b.Service || a.File != b.File || a.Line != b.Line || a.Name != b.Name || a.Path != b.Path {
-			return &failure{exitPolicy, errors.New("the policies were not asked about the same loads"), "that is a fault of this program: please report it, with both policies if you may"}
+			return notTheSame()
 		}
 		l := a
 		if b.Verdict == check.Allowed {
@@ -250,6 +250,10 @@ func (d *differ) loads(old, new check.Result) error {
 		}
 	}
 	return nil
+}
+
+func notTheSame() error {
+	return &failure{exitPolicy, errors.New("the policies were not asked about the same loads"), "that is a fault of this program: please report it, with both policies if you may"}
 }
 
 func answerOf(l *check.Load) change.Answer {

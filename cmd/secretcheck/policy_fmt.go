@@ -155,10 +155,7 @@ func (l *laidOut) write() error {
 	if err != nil {
 		return err
 	}
-	if err := replaceFile(name, l.after); err != nil {
-		return err
-	}
-	return os.Chmod(name, info.Mode().Perm())
+	return replaceFile(name, l.after, info.Mode().Perm())
 }
 
 // formatReport is the JSON form, an interface.

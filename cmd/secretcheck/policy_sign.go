@@ -96,7 +96,7 @@ func (s *signing) do(cmd *cobra.Command) error {
 		return &failure{exitPolicy, fmt.Errorf("sign: no service would take it: %w", err), "build the bundle again: secretcheck policy build DIR -o FILE"}
 	}
 	target := s.file + policy.SignatureSuffix
-	if err := replaceFile(target, signature); err != nil {
+	if err := replaceFile(target, signature, 0o644); err != nil {
 		return usage(fileHint, "output: %w", short(err))
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "signed %s: key %s\n", report.Text(target), key.Public().ID())
