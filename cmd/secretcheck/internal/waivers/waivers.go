@@ -168,8 +168,8 @@ func (l *List) Apply(r *check.Result, now time.Time) {
 }
 
 // unusedFix asks about a rule that may be misspelt. It can also be of a policy's own: those are not known here.
-func unusedFix(rule string) string {
-	if _, known, meant := rules.Find(rule); rule != "" && !known && meant != "" {
+func unusedFix(waived string) string {
+	if _, known, meant := rules.Find(waived); waived != "" && !known && meant != "" {
 		return "remove it, or correct the rule: did you mean " + meant + "?"
 	}
 	return "remove it"
