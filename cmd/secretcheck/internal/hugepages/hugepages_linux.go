@@ -8,10 +8,13 @@ import (
 	"unsafe"
 )
 
-const size = 64 << 20
+const (
+	size     = 128 << 20 // as much as a check of some thousand units takes; what is not touched takes no memory
+	patience = 32 << 20  // that the heap may grow by before anything is collected
+)
 
-// ballast is never touched, so it takes no memory. But it counts as live: nothing is collected before the heap has grown by as much.
-var ballast = make([]byte, size/2) //nolint:gochecknoglobals,unused // nobody reads it
+// ballast is never touched, so it takes no memory either. But it counts as live.
+var ballast = make([]byte, patience) //nolint:gochecknoglobals,unused // nobody reads it
 
 // It imports little so that it comes early: packages are initialized in the order of their paths, but after what they import.
 func init() { //nolint:gochecknoinits // see the package
