@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	size     = 128 << 20 // as much as a check of some thousand units takes; what is not touched takes no memory
+	size     = 256 << 20 // as much as a check of 10,000 units takes; what is not touched takes no memory
 	patience = 32 << 20  // that the heap may grow by before anything is collected
 )
 
